@@ -1,0 +1,43 @@
+"""Reads typed settings from environment variables. Only `config.settings` calls these."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def env(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def env_int(name: str, default: int) -> int:
+    text = env(name, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise SystemExit(f"{name}={text!r} is not a whole number. Set it to one, or unset it.") from None
+
+
+def env_bool(name: str, default: bool) -> bool:
+    text = env(name, "yes" if default else "no").lower()
+    if text not in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
+        raise SystemExit(f"{name}={text!r} is neither yes nor no. Set it to one of them, or unset it.")
+    return text in {"1", "yes", "true", "on"}
+
+
+def env_list(name: str) -> list[str]:
+    return [part.strip() for part in env(name).split(",") if part.strip()]
+
+
+def env_secret(name: str, file: Path) -> str:
+    """The secret from the environment, else the one kept in ``file``, made on first use so that
+    sessions and hashes outlive a restart."""
+    if value := env(name):
+        return value
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+            handle.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return file.read_text()
