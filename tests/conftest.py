@@ -1,0 +1,79 @@
+"""The real thing, for every test that needs it: a server process, keys, people, a browser."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.server import Server
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """`manage.py serve` in a process of its own, with the default model loaded."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api_key(server: Server) -> str:
+    """A key for tests that do not come near its limits."""
+    return server.create_key("shared@example.com")
+
+
+@pytest.fixture
+def new_key(server: Server) -> Callable[[], str]:
+    """Makes keys of people who own nothing else, for tests that count."""
+    return lambda: server.create_key(f"person-{next(_numbers)}@example.com")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. Per module: Playwright's loop must be gone before asyncio tests run."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """An empty English page; the test fails when a script of ours throws or breaks the CSP."""
+    context = browser.new_context(base_url=server.url, locale="en-US")
+    context.set_default_timeout(15_000)
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server.url)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def member(server: Server, page: Page) -> Page:
+    """A page of somebody who has just signed in."""
+    email = f"member-{next(_numbers)}@example.com"
+    server.create_user(email, "correct horse battery")
+    page.goto("/accounts/login/")
+    page.locator("input[name=login]").fill(email)
+    page.locator("input[name=password]").fill("correct horse battery")
+    page.locator("main form button[type=submit]").first.click()
+    page.wait_for_url("**/console/**")
+    return page

@@ -1,0 +1,113 @@
+"""A real server for the tests: `manage.py serve` in a process, on a free port, with its own data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import requests
+
+from tests.environment import REPOSITORY, make_data_dir
+
+START_TIMEOUT = 240.0  # seconds; the first start on a machine converts the model
+STOP_TIMEOUT = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """Starts on entering, stops on leaving. ``environment`` adds to what the process is given."""
+
+    def __init__(self, **environment: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ws_url = f"ws://127.0.0.1:{self.port}"
+        self.data_dir = Path(environment.get("DATA_DIR") or make_data_dir())
+        self.log = self.data_dir / "server.log"
+        self.environment = {
+            **os.environ,
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            **environment,
+            "DATA_DIR": str(self.data_dir),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.wait_ready()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "serve"],
+                cwd=REPOSITORY,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_ready(self, path: str = "/readyz") -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                break
+            try:
+                if requests.get(self.url + path, timeout=5).status_code == 200:
+                    return
+            except requests.RequestException:
+                pass
+            time.sleep(0.2)
+        raise RuntimeError(f"The server did not get ready:\n{self.log.read_text()[-4000:]}")
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(sign)
+        try:
+            self.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def manage(self, *arguments: str) -> str:
+        """What `manage.py` prints on this server's data."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=REPOSITORY,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def shell(self, code: str) -> str:
+        return self.manage("shell", "--no-imports", "-v", "0", "-c", code).strip()
+
+    def create_key(self, email: str, name: str = "tests") -> str:
+        output = self.manage("createkey", "--email", email, "--name", name, "--create-user")
+        return output.strip().splitlines()[-1]
+
+    def create_user(self, email: str, password: str) -> None:
+        self.shell(f"from console.models import User; User.objects.create_user({email!r}, {password!r})")
