@@ -10,6 +10,7 @@ cache can be read, typed and tested without a model.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
@@ -24,10 +25,23 @@ class EngineError(Exception):
     EngineError
      ├─ ModelsFileError       models.toml cannot be used; says the line and the mend
      ├─ ModelLoadError        a declared model could not be made ready
+     ├─ InvalidRequest        token ids or sampling parameters that cannot be run
      ├─ ContextLengthExceeded prompt and max_tokens do not fit the model's context
      ├─ QueueFull             the waiting queue is at its bound; carries ``retry_after`` seconds
      └─ EngineStopped         the engine thread is not running
     """
+
+
+class ModelsFileError(EngineError):
+    """models.toml cannot be used. The message names the line and what to write instead."""
+
+
+class ModelLoadError(EngineError):
+    """A declared model could not be made ready. The message is one line that says what to do."""
+
+
+class InvalidRequest(EngineError):
+    """Token ids or sampling parameters that no model can run."""
 
 
 class ContextLengthExceeded(EngineError):
@@ -73,6 +87,16 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
 
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise InvalidRequest("max_tokens must be at least 1.")
+        if not 0 <= self.temperature < math.inf:
+            raise InvalidRequest("temperature must be 0 or more.")
+        if not 0 < self.top_p <= 1:
+            raise InvalidRequest("top_p must be above 0 and at most 1.")
+        if self.top_k < 0:
+            raise InvalidRequest("top_k must be 0 (off) or more.")
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
@@ -112,6 +136,11 @@ class Sequence:
     def num_output(self) -> int:
         return len(self.token_ids) - len(self.request.prompt_ids)
 
+    @property
+    def num_pending(self) -> int:
+        """Known tokens that are not in the cache yet: 1 while decoding, more while prefilling."""
+        return len(self.token_ids) - self.num_computed
+
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:
@@ -127,7 +156,11 @@ class BatchItem:
 @dataclass(frozen=True, slots=True)
 class SequenceOutput:
     """News of one sequence. ``token_ids`` are the new ones only; ``completion_tokens`` is the exact
-    total so far. The output with a ``finish_reason`` is the last one for its request."""
+    total so far. The output with a ``finish_reason`` is the last one for its request.
+
+    A token that ends the sequence (eos or one of ``stop_token_ids``) is counted in
+    ``completion_tokens`` but is not in ``token_ids``: everything delivered may be turned into text.
+    """
 
     request_id: str
     token_ids: tuple[int, ...]
