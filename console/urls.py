@@ -1,4 +1,8 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from console.views import home
 
 app_name = "console"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", home.home, name="home"),
+]

@@ -1,0 +1,36 @@
+// Tabs after the ARIA pattern: role=tablist > role=tab[aria-controls]. Arrow keys move. The choice
+// of a tab with data-choice is kept, so that somebody who reads Python sees Python everywhere.
+const CHOICE = "snippet";
+
+function select(tab, { focus = false } = {}) {
+  for (const other of tab.closest("[role=tablist]").querySelectorAll("[role=tab]")) {
+    const chosen = other === tab;
+    other.setAttribute("aria-selected", String(chosen));
+    other.tabIndex = chosen ? 0 : -1;
+    document.getElementById(other.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  if (focus) tab.focus();
+}
+
+function choose(tab, options) {
+  select(tab, options);
+  if (tab.dataset.choice) localStorage.setItem(CHOICE, tab.dataset.choice);
+}
+
+function onKey(event) {
+  const tab = event.target.closest("[role=tab]");
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!tab || !step) return;
+  const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+  choose(tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length], { focus: true });
+  event.preventDefault();
+}
+
+document.addEventListener("click", (event) => {
+  const tab = event.target.closest("[role=tab]");
+  if (tab) choose(tab);
+});
+document.addEventListener("keydown", onKey);
+
+const choice = localStorage.getItem(CHOICE);
+for (const tab of document.querySelectorAll(`[role=tab][data-choice="${CSS.escape(choice ?? "")}"]`)) select(tab);
