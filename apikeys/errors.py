@@ -1,0 +1,61 @@
+"""The base of the one tree of errors that a caller is told about. Imports nothing of Django.
+
+ServiceError
+├── InvalidApiKey       401  who are you?
+├── PermissionDenied    403  not you
+├── RateLimited         429  not now
+└── ...                      serving/errors.py goes on, and renders them all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class ServiceError(Exception):
+    """A request that is refused or has failed, in OpenAI's terms.
+
+    ``status`` is the HTTP status; ``type`` and ``code`` are OpenAI's words for it; ``param`` names the
+    field of the request that is to blame; ``headers`` go out with an HTTP answer.
+    """
+
+    status: int = 500
+    type: str = "server_error"
+    code: str | None = None
+
+    def __init__(
+        self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.headers: dict[str, str] = dict(headers or {})
+
+
+class InvalidApiKey(ServiceError):
+    """No key, or one that opens nothing: unknown, mistyped, expired or revoked."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    CHALLENGE = 'Bearer realm="api"'
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": self.CHALLENGE})
+
+
+class PermissionDenied(ServiceError):
+    """A known caller who may not do this."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+
+
+class RateLimited(ServiceError):
+    """A caller who must wait. The headers say how long."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"

@@ -1,0 +1,134 @@
+"""Keys, and what was used with them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+KeyStatus = Literal["active", "expired", "revoked"]
+
+
+class ApiKey(models.Model):
+    """A key of one person. The key itself is shown once, at minting; only its hash is kept.
+
+    Rows are made by ``keys.mint`` and ended by ``keys.revoke``, nowhere else.
+    """
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("owner")
+    )
+    name = models.CharField(_("name"), max_length=100)
+    prefix = models.CharField(_("prefix"), max_length=12, unique=True)
+    hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    expiry_noted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        ordering = ("-created_at", "-pk")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def status(self) -> KeyStatus:
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= timezone.now():
+            return "expired"
+        return "active"
+
+
+class UsageRecord(models.Model):
+    """One request of a known caller, however it ended.
+
+    Usage outlives people and keys, and a request that ends just after its owner was deleted must still
+    be written: so the database does not check these two references, and deleting leaves them standing.
+    """
+
+    request_id = models.CharField(_("request"), max_length=64, unique=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    key = models.ForeignKey(
+        ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    source = models.CharField(_("source"), max_length=16)
+    endpoint = models.CharField(_("endpoint"), max_length=64)
+    model = models.CharField(_("model"), max_length=200)
+    prompt_tokens = models.PositiveIntegerField(_("tokens in"))
+    completion_tokens = models.PositiveIntegerField(_("tokens out"))
+    status = models.PositiveSmallIntegerField(_("status"))
+    finish_reason = models.CharField(_("finish reason"), max_length=32, blank=True)
+    error_code = models.CharField(_("error"), max_length=64, blank=True)
+    started_at = models.DateTimeField(_("started"), db_index=True)
+    ttft_ms = models.PositiveIntegerField(_("time to first token (ms)"), null=True)
+    duration_ms = models.PositiveIntegerField(_("duration (ms)"))
+    stream = models.BooleanField(_("streamed"))
+    rolled_up = models.BooleanField(default=False, editable=False)
+
+    class Meta:
+        verbose_name = _("usage record")
+        verbose_name_plural = _("usage records")
+        indexes = (
+            models.Index(fields=("user", "started_at"), name="usage_user_started"),
+            # Small at any size of the table: what the next rollup takes, and what dashboards add to rollups.
+            models.Index(fields=("id",), condition=models.Q(rolled_up=False), name="usage_not_rolled_up"),
+        )
+
+    def __str__(self) -> str:
+        return self.request_id
+
+
+class UsageRollup(models.Model):
+    """What one caller used of one model in one hour (UTC). Every record is counted in one rollup, once."""
+
+    hour = models.DateTimeField()
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    key = models.ForeignKey(
+        ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    source = models.CharField(max_length=16)
+    model = models.CharField(max_length=200)
+    requests = models.PositiveBigIntegerField(default=0)
+    errors = models.PositiveBigIntegerField(default=0)
+    prompt_tokens = models.PositiveBigIntegerField(default=0)
+    completion_tokens = models.PositiveBigIntegerField(default=0)
+    duration_ms = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("usage rollup")
+        verbose_name_plural = _("usage rollups")
+        constraints = (
+            # Coalesce, because NULLs are all different to a unique index.
+            models.UniqueConstraint(
+                models.F("user"),
+                models.F("hour"),
+                Coalesce("key", 0),
+                models.F("source"),
+                models.F("model"),
+                name="usage_rollup_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h user {self.user_id}"

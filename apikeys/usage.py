@@ -1,0 +1,201 @@
+"""What every request used: recorded durably in a journal, and moved to the database by a thread.
+
+    record() ── one line ──> journal ── batches ──> UsageRecord        (queries.py reads)
+
+A record is safe against the death of the process once ``record`` returns, and is in the database a moment
+later, exactly once: a batch that is read again after a crash meets its own ``request_id``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Self
+
+from django.conf import settings
+from django.db import DataError, IntegrityError, close_old_connections, connection, models, transaction
+from django.db.models import Q
+
+from apikeys.journal import Journal, Segment
+from apikeys.models import ApiKey, UsageRecord
+
+BATCH = 1000  # records in one transaction
+GATHER = 0.05  # seconds in which a batch gathers, and by which a dashboard may be late
+RETRY = 1.0  # seconds between tries while the database is away
+ADOPT_EVERY = 5.0  # seconds between looks for what dead processes left
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """One finished request. ``status`` is HTTP's, or 499 when the client left before the end."""
+
+    request_id: str
+    user_id: int
+    key_id: int | None
+    source: str
+    endpoint: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    status: int
+    finish_reason: str
+    error_code: str
+    started_at: datetime
+    ttft_ms: int | None
+    duration_ms: int
+    stream: bool
+
+    def to_line(self) -> bytes:
+        return json.dumps({**asdict(self), "started_at": self.started_at.isoformat()}).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Self:
+        """Raises ``ValueError`` or ``TypeError`` for a line that ``to_line`` did not write whole."""
+        fields = json.loads(line)
+        return cls(**{**fields, "started_at": datetime.fromisoformat(fields["started_at"])})
+
+
+class UsageWriter:
+    """Moves what is in a journal to the database."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._draining = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def record(self, event: UsageEvent) -> None:
+        line = event.to_line()
+        try:
+            self._journal.append(line)
+        except OSError:
+            # The log is the last place that may still take it.
+            logger.exception("Usage could not be written to the journal: %s", line.decode())
+        self._wake.set()
+
+    def flush(self) -> None:
+        with self._draining:
+            # Twice: the newest segment is handed out only after those that had to wait.
+            for _ in range(2):
+                for segment in self._journal.pending():
+                    self._store_segment(segment)
+
+    def start(self) -> None:
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="usage-writer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            self._stopping.set()
+            self._wake.set()
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        healthy = True
+        while not self._stopping.is_set():
+            healthy = self._move(was_healthy=healthy)
+            self._wake.wait(ADOPT_EVERY) if healthy else self._stopping.wait(RETRY)
+            self._stopping.wait(GATHER)
+        self._move(was_healthy=healthy)
+        connection.close()
+
+    def _move(self, was_healthy: bool) -> bool:
+        """Whether everything went well. Nothing that goes wrong here may end the thread."""
+        self._wake.clear()
+        try:
+            close_old_connections()
+            self._journal.adopt()
+            self.flush()
+        except Exception as error:
+            if was_healthy:
+                logger.error("Usage waits in the journal until the database takes it again: %s", error)
+            return False
+        if not was_healthy:
+            logger.warning("Usage from the journal is in the database again")
+        return True
+
+    def _store_segment(self, segment: Segment) -> None:
+        lines = segment.lines()
+        for at in range(0, len(lines), BATCH):
+            _store([event for line in lines[at : at + BATCH] if (event := self._parse(line))], self._journal)
+        self._journal.delete(segment)
+
+    def _parse(self, line: bytes) -> UsageEvent | None:
+        try:
+            return UsageEvent.from_line(line)
+        except (ValueError, TypeError, KeyError):
+            logger.error("A line of the usage journal cannot be read: %r", line)
+            self._journal.refuse(line)
+            return None
+
+
+def _store(events: Sequence[UsageEvent], journal: Journal) -> None:
+    """Puts ``events`` in the database together; one that the database refuses is put aside alone."""
+    try:
+        with transaction.atomic():
+            UsageRecord.objects.bulk_create(map(_to_record, events), ignore_conflicts=True)
+            _note_use_of_keys(events)
+    except (DataError, IntegrityError, OverflowError, ValueError):
+        if len(events) == 1:
+            logger.exception("The database refuses a usage record: %s", events[0])
+            journal.refuse(events[0].to_line())
+            return
+        half = len(events) // 2
+        _store(events[:half], journal)
+        _store(events[half:], journal)
+
+
+def _to_record(event: UsageEvent) -> UsageRecord:
+    record = UsageRecord(**asdict(event))
+    for field in UsageRecord._meta.fields:
+        if isinstance(field, models.CharField):
+            # The model's name is whatever the caller sent: too long, or not even text.
+            text = getattr(record, field.name).replace("\0", "").encode(errors="replace").decode()
+            setattr(record, field.name, text[: field.max_length])
+    return record
+
+
+def _note_use_of_keys(events: Sequence[UsageEvent]) -> None:
+    last_used: dict[int, datetime] = {}
+    for event in events:
+        if event.key_id is not None:
+            last_used[event.key_id] = max(event.started_at, last_used.get(event.key_id, event.started_at))
+    for key_id, at in last_used.items():
+        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=at), pk=key_id).update(
+            last_used_at=at
+        )
+
+
+_writer = UsageWriter(Journal(settings.JOURNAL_DIR))
+
+
+def record(event: UsageEvent) -> None:
+    """Keeps ``event``. Durable when it returns; takes microseconds; callable from any thread."""
+    _writer.record(event)
+
+
+def flush() -> None:
+    """Returns when everything that this process has recorded so far is in the database.
+
+    Not for the event loop. Raises ``django.db.Error`` when the database cannot take it now, and keeps it.
+    """
+    _writer.flush()
+
+
+def start() -> None:
+    """Starts the thread that moves records to the database, those left by dead processes first."""
+    _writer.start()
+
+
+def stop() -> None:
+    """Moves what is left, as ``flush`` does but without raising, and ends the thread."""
+    _writer.stop()
