@@ -9,41 +9,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Aggregate, Count, Expression, F, Q, QuerySet, Sum
+from django.db.models import F, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.db.models.functions import TruncDay, TruncHour
 
 from apikeys.filters import DAY, HOUR, UsageFilters
 from apikeys.models import ApiKey, UsageRecord, UsageRollup
-
-# A client that leaves, or presses Stop, is no error.
-IS_ERROR = Q(status__gte=400) & ~Q(status=499)
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    requests: int = 0
-    errors: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    duration_ms: int = 0  # of all requests together
-
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(
-            self.requests + other.requests,
-            self.errors + other.errors,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.duration_ms + other.duration_ms,
-        )
-
-    @property
-    def mean_duration_ms(self) -> int:
-        return round(self.duration_ms / self.requests) if self.requests else 0
+from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Totals, group
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,48 +147,26 @@ def _who_and_what(filters: UsageFilters) -> Q:
     return Q(**{field: value for field, value in wanted.items() if value is not None})
 
 
-def _totals_by(filters: UsageFilters, group: str) -> dict[Any, Totals]:
-    """Totals for each value of ``group``: a field that records and rollups share, ``hour`` or ``day``."""
-    rolled_up = _group(_rollups(filters), _expression(group, "hour"), _OF_ROLLUPS)
-    fresh = _group(_records(filters).filter(rolled_up=False), _expression(group, "started_at"), _OF_RECORDS)
+def _totals_by(filters: UsageFilters, name: str) -> dict[Any, Totals]:
+    """Totals for each value of ``name``: a field that records and rollups share, ``hour`` or ``day``."""
+    rolled_up = group(_rollups(filters), SUMS_OF_ROLLUPS, group=_expression(name, "hour"))
+    fresh = _records(filters).filter(rolled_up=False)
+    not_rolled_up = group(fresh, SUMS_OF_RECORDS, group=_expression(name, "started_at"))
     totals: dict[Any, Totals] = {}
     # One statement sees one moment: between two, a rollup could move records from one side to the other.
-    for value, *sums in rolled_up.union(fresh, all=True):
+    for value, *sums in rolled_up.union(not_rolled_up, all=True):
         totals[value] = totals.get(value, Totals()) + Totals(*sums)
     return totals
 
 
-def _expression(group: str, time_field: str) -> F | TruncHour | TruncDay:
-    match group:
+def _expression(name: str, time_field: str) -> Combinable:
+    match name:
         case "hour":
             return TruncHour(time_field, tzinfo=UTC)
         case "day":
             return TruncDay(time_field, tzinfo=UTC)
         case _:
-            return F(group)
-
-
-# In the order of the fields of Totals.
-_OF_ROLLUPS = [
-    Sum("requests"),
-    Sum("errors"),
-    Sum("prompt_tokens"),
-    Sum("completion_tokens"),
-    Sum("duration_ms"),
-]
-_OF_RECORDS = [
-    Count("pk"),
-    Count("pk", filter=IS_ERROR),
-    Sum("prompt_tokens"),
-    Sum("completion_tokens"),
-    Sum("duration_ms"),
-]
-
-
-def _group(queryset: QuerySet[Any], group: Expression | F, sums: Sequence[Aggregate]) -> QuerySet[Any, Any]:
-    columns = {f"sum_{number}": expression for number, expression in enumerate(sums)}
-    grouped: QuerySet[Any, Any] = queryset.values(group=group).annotate(**columns)
-    return grouped.values_list("group", *columns)
+            return F(name)
 
 
 def _latency(filters: UsageFilters, field: str) -> Latency:

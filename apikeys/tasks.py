@@ -1,0 +1,87 @@
+"""What Celery does about keys and usage. Every task may run twice, late, or twice at once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from datetime import UTC, timedelta
+
+from celery import shared_task
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import TruncHour
+from django.utils import timezone
+
+from apikeys.models import ApiKey, UsageRecord, UsageRollup
+from apikeys.totals import SUMS_OF_RECORDS, Totals, group
+
+BATCH = 500  # records in one transaction: a web request waits for the write lock for milliseconds only
+BREATH = 0.02  # seconds between two batches, in which others get the write lock
+
+WHOSE = ("user_id", "key_id", "source", "model")
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="apikeys.roll_up_usage")  # type: ignore[untyped-decorator]
+def roll_up_usage() -> int:
+    """Adds the records that no rollup counts yet to the rollups of their hours. How many those were."""
+    total = 0
+    while counted := _roll_up_batch():
+        total += counted
+        time.sleep(BREATH)
+    return total
+
+
+@shared_task(name="apikeys.expire_keys")  # type: ignore[untyped-decorator]
+def expire_keys() -> int:
+    """Logs, once for each key, that it has expired. How many those were.
+
+    Nothing waits for this: ``auth`` refuses an expired key by the clock. It is for whoever reads the log.
+    """
+    expired = ApiKey.objects.filter(expires_at__lte=timezone.now(), revoked_at=None, expiry_noted_at=None)
+    noted = 0
+    for key in expired:
+        if ApiKey.objects.filter(pk=key.pk, expiry_noted_at=None).update(expiry_noted_at=timezone.now()):
+            logger.info("Key %s of user %s has expired", key.prefix, key.owner_id)
+            noted += 1
+    return noted
+
+
+@shared_task(name="apikeys.prune_usage")  # type: ignore[untyped-decorator]
+def prune_usage() -> int:
+    """Deletes records older than USAGE_RETENTION_DAYS. Their rollups stay. How many those were."""
+    cutoff = timezone.now() - timedelta(days=settings.USAGE_RETENTION_DAYS)
+    old = UsageRecord.objects.filter(started_at__lt=cutoff, rolled_up=True).order_by("started_at")
+    total = 0
+    while batch := list(old.values_list("pk", flat=True)[:BATCH]):
+        deleted, _ = UsageRecord.objects.filter(pk__in=batch).delete()
+        total += deleted
+        time.sleep(BREATH)
+    return total
+
+
+def _roll_up_batch() -> int:
+    with transaction.atomic():
+        fresh = UsageRecord.objects.select_for_update().filter(rolled_up=False).order_by("pk")
+        batch = list(fresh.values_list("pk", flat=True)[:BATCH])
+        records = UsageRecord.objects.filter(pk__in=batch)
+        hour = TruncHour("started_at", tzinfo=UTC)
+        for user_id, key_id, source, model, start, *sums in group(
+            records, SUMS_OF_RECORDS, *WHOSE, hour=hour
+        ):
+            rollup, _ = UsageRollup.objects.get_or_create(
+                user_id=user_id, key_id=key_id, source=source, model=model, hour=start
+            )
+            _add(rollup, Totals(*sums))
+        # In the same transaction: a record is either fresh or in its rollup, never both or neither.
+        records.update(rolled_up=True)
+    return len(batch)
+
+
+def _add(rollup: UsageRollup, totals: Totals) -> None:
+    UsageRollup.objects.filter(pk=rollup.pk).update(
+        **{field: F(field) + amount for field, amount in asdict(totals).items()}
+    )
