@@ -1,4 +1,6 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from playground import views
 
 app_name = "playground"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [path("", views.chat, name="chat")]

@@ -126,8 +126,8 @@ const onFrame = {
 };
 
 socket.addEventListener("frame", ({ detail: frame }) => {
-  const current = frame.type === "models" || (running && frame.id === running.id);
-  if (current) onFrame[frame.type](frame);
+  const ours = running && (frame.id === running.id || frame.id === null); // null: ours could not be read
+  if (frame.type === "models" || ours) onFrame[frame.type](frame);
 });
 socket.addEventListener("state", ({ detail: { state } }) => {
   connection = state;

@@ -1,0 +1,36 @@
+"""Tells a socket how the models fare, so that the page can say why it waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from playground.frames import Frame
+from serving import runtime
+
+INTERVAL = 1.0  # seconds between two looks
+
+
+async def watch_models(send: Callable[[Frame], Awaitable[None]]) -> None:
+    """Sends a models frame at once, and again after every change. Runs until it is cancelled."""
+    sent = None
+    while True:
+        frame = _models_frame()
+        if frame != sent:
+            await send(frame)
+            sent = frame
+        await asyncio.sleep(INTERVAL)
+
+
+def _models_frame() -> Frame:
+    models = [
+        {
+            "name": status.name,
+            "state": status.state,
+            "progress": status.progress,
+            "reason": status.reason,
+            "context_length": status.context_length,
+        }
+        for status in runtime.status()
+    ]
+    return {"type": "models", "models": models}
