@@ -69,7 +69,7 @@ class PlaygroundConsumer(AsyncWebsocketConsumer):
     async def _find_caller(self) -> Caller | None:
         """Who speaks, by the session as it is now: it may have ended since the socket was opened."""
         session = SessionStore(self.scope["session"].session_key)
-        user = await get_user({"session": session})
+        user = await get_user({"session": session})  # type: ignore[typeddict-item]
         return playground_caller(user.pk) if user.is_authenticated else None
 
     async def _send(self, frame: Frame) -> None:

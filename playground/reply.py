@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from playground.frames import ChatFrame, Frame
-from serving.completions import CompletionStream, start_completion
+from serving.completions import CompletionStream, Usage, refuse, start_completion
 from serving.errors import BadRequest, InternalError, to_frame
-from serving.schemas import ChatRequest, parse_chat_request
+from serving.middleware import new_request_id
+from serving.schemas import parse_chat_request
 
-ENDPOINT = "playground"
+ENDPOINT = "playground"  # in the records of usage
 
 # Tokens that come faster than this travel together; a screen shows no more anyway.
 SEND_INTERVAL = 1 / 60  # seconds
@@ -51,12 +51,12 @@ class Pace:
 
 class Reply:
     """Runs in a task of its own: Channels reads no frame while a handler runs, and a stop frame must be
-    read. However it ends, the stream is closed before the last frame goes out."""
+    read. However it ends, the stream is closed and recorded before the last frame goes out."""
 
     def __init__(self, frame: ChatFrame, caller: Caller, send: Send) -> None:
         self._frame = frame
         self._caller = caller
-        self._request_id = uuid.uuid4().hex
+        self._request_id = new_request_id()
         self._send_frame = send
         self._pace = Pace()
         self._stopped = False
@@ -90,10 +90,7 @@ class Reply:
         """Streams the reply; returns its done frame."""
         stream = None
         try:
-            request = self._parse()
-            stream = await start_completion(
-                self._caller, request, request_id=self._request_id, endpoint=ENDPOINT
-            )
+            stream = await self._start()
             finish_reason = await self._relay(stream)
         except asyncio.CancelledError:
             if not self._stopped:
@@ -103,19 +100,25 @@ class Reply:
             self._generating = False
             if stream is not None:
                 stream.close()
-        return self._done(stream, finish_reason)
+        if stream is None:
+            return self._done(finish_reason, Usage(0, 0))
+        await stream.aclose()
+        return self._done(finish_reason, stream.usage)
 
-    def _parse(self) -> ChatRequest:
-        request = parse_chat_request(self._frame.body)
-        if request.sampling.n != 1:
-            raise BadRequest("The playground shows one answer: leave 'n' out.", param="n")
-        return request
+    async def _start(self) -> CompletionStream:
+        try:
+            request = parse_chat_request({**self._frame.body, "stream": True})
+            if request.sampling.n != 1:
+                raise BadRequest("The playground shows one answer: leave 'n' out.", param="n")
+        except BadRequest as error:
+            raise await refuse(self._caller, error, request_id=self._request_id, endpoint=ENDPOINT) from error
+        return await start_completion(self._caller, request, request_id=self._request_id, endpoint=ENDPOINT)
 
     async def _relay(self, stream: CompletionStream) -> str:
         """Sends what the model writes as it comes. Returns the finish reason.
 
         While a frame waits to be sent, tokens gather in the stream; all of them go into the next frame.
-        A slow socket so gets fewer frames, and never more than one reply's text lies in memory.
+        So a slow socket gets fewer frames, and never more than one reply's text lies in memory.
         """
         await self._send({"type": "started", "request_id": stream.request_id, "model": stream.model})
         text, sent_at, finish_reason = "", 0.0, ""
@@ -124,22 +127,18 @@ class Reply:
             text += delta.text
             finish_reason = delta.finish_reason or finish_reason
             if self._pace.last - sent_at >= SEND_INTERVAL or finish_reason:
-                await self._send_delta(text, stream)
+                tokens = stream.usage.completion_tokens
+                await self._send({"type": "delta", "text": text, "completion_tokens": tokens})
                 text, sent_at = "", time.monotonic()
         return finish_reason
 
-    async def _send_delta(self, text: str, stream: CompletionStream) -> None:
-        await self._send({"type": "delta", "text": text, "completion_tokens": stream.usage.completion_tokens})
-
-    def _done(self, stream: CompletionStream | None, finish_reason: str) -> Frame:
-        prompt_tokens = stream.usage.prompt_tokens if stream else 0
-        completion_tokens = stream.usage.completion_tokens if stream else 0
+    def _done(self, finish_reason: str, usage: Usage) -> Frame:
         return {
             "type": "done",
             "finish_reason": finish_reason,
-            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens},
+            "usage": asdict(usage),
             "ttft_ms": self._pace.ttft_ms,
-            "tokens_per_second": self._pace.tokens_per_second(completion_tokens),
+            "tokens_per_second": self._pace.tokens_per_second(usage.completion_tokens),
         }
 
     async def _send(self, frame: Frame) -> None:

@@ -4,4 +4,4 @@ from playground.consumer import PlaygroundConsumer
 
 SOCKET_PATH = "ws/playground/"
 
-websocket_urlpatterns = [path(SOCKET_PATH, PlaygroundConsumer.as_asgi())]
+websocket_urlpatterns = [path(SOCKET_PATH, PlaygroundConsumer.as_asgi())]  # type: ignore[arg-type]

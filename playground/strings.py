@@ -13,6 +13,7 @@ STRINGS = {
     "delete": _("Delete: {title}"),
     # A reply under way and its numbers.
     "replying": _("The model is replying."),
+    "hello": _("Hello!"),
     "reply_done": _("Reply: {reply}"),
     "reply_failed": _("The reply failed."),
     "waiting": _("Waiting for the first token: {time}"),
@@ -34,7 +35,8 @@ STRINGS = {
     "error_rate_limit": _("Too many requests at once. Wait a moment, then try again."),
     "error_quota": _("Your budget is used up. Ask the administrator for more."),
     "error_context_length": _(
-        "This chat is longer than the model can read. Start a new chat, lower Max tokens, or shorten the system prompt."
+        "This chat is longer than the model can read. Start a new chat, lower Max tokens, or shorten the "
+        "system prompt."
     ),
     "error_model_not_found": _("This model is not offered any more. Choose another one under Parameters."),
     "error_connection_lost": _("The connection was lost before the reply was complete."),

@@ -34,6 +34,10 @@ export class Composer extends EventTarget {
     if (hadFocus && !running) this.focus(); // a hidden button must not take the focus with it
   }
 
+  get text() {
+    return this.#box.value.trim();
+  }
+
   focus() {
     this.#box.focus();
   }
@@ -49,11 +53,11 @@ export class Composer extends EventTarget {
   #update() {
     this.#stop.hidden = !this.#running;
     this.#send.hidden = this.#running;
-    this.#send.disabled = !this.#ready || !this.#box.value.trim();
+    this.#send.disabled = !this.#ready || !this.text;
   }
 
   #submit() {
-    const text = this.#box.value.trim();
+    const { text } = this;
     if (this.#running || !this.#ready || !text) return;
     this.#box.value = "";
     this.#update();

@@ -9,14 +9,14 @@ const HINTS = {
   model_not_found: "error_model_not_found",
   connection_lost: "error_connection_lost",
   frame_too_large: "error_too_large",
-};
-const HINTS_BY_TYPE = {
-  invalid_request_error: "error_invalid_request",
-  service_unavailable_error: "error_unavailable",
+  model_not_ready: "error_unavailable",
+  engine_overloaded: "error_unavailable",
+  engine_unavailable: "error_unavailable",
 };
 
 /** OpenAI's error object as {hint, detail}: our advice, and the server's own words (English). */
 export function explain(error) {
-  const name = HINTS[error.code] ?? HINTS_BY_TYPE[error.type] ?? "error_other";
+  const other = error.type === "invalid_request_error" ? "error_invalid_request" : "error_other";
+  const name = HINTS[error.code] ?? other;
   return { hint: text(name), detail: error.message ?? "" };
 }

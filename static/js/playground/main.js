@@ -110,6 +110,14 @@ function rewind(index) {
   transcript.show(conversation.messages);
 }
 
+/** The messages of the request that "View code" shows: the next one, else the last one. */
+function messagesToShow() {
+  const { messages } = conversation;
+  const last = messages.findLastIndex(({ role }) => role === "user");
+  if (composer.text) return [...messages, { role: "user", content: composer.text }];
+  return last < 0 ? [{ role: "user", content: text("hello") }] : messages.slice(0, last + 1);
+}
+
 // -- What happens -----------------------------------------------------------------------------
 
 const onFrame = {
@@ -159,7 +167,7 @@ for (const button of document.querySelectorAll("[data-suggestion]")) {
   button.addEventListener("click", () => composer.submit(button.dataset.suggestion));
 }
 byId("view-code").addEventListener("click", () => {
-  showCode(byId("code-dialog"), buildRequest(parameters.settings, conversation.messages));
+  showCode(byId("code-dialog"), buildRequest(parameters.settings, messagesToShow()));
 });
 addEventListener("pagehide", () => running && store.save(conversation));
 
