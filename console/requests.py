@@ -29,7 +29,7 @@ def person_required(view: PersonView[P]) -> View[P]:
     """Sends anonymous visitors to the sign-in page."""
 
     @wraps(view)
-    def wrapper(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+    def wrapper(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path())
         return view(cast(PersonRequest, request), *args, **kwargs)
@@ -41,7 +41,7 @@ def administrator_required(view: PersonView[P]) -> View[P]:
     """Refuses people who are no administrators with 403."""
 
     @wraps(view)
-    def checked(request: PersonRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+    def checked(request: PersonRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not request.user.is_superuser:
             raise PermissionDenied
         return view(request, *args, **kwargs)

@@ -49,12 +49,17 @@ class Snippet:
     code: str
 
 
+def base_url(request: HttpRequest) -> str:
+    """This site, as the reader's browser reaches it."""
+    return request.build_absolute_uri("/").rstrip("/")
+
+
 def quick_start(request: HttpRequest, key: str = KEY_TO_FILL_IN) -> list[Snippet]:
     """The first call in three dialects, ready to paste."""
     prompt = (
         "请解释什么是机器学习?" if request.LANGUAGE_CODE.startswith("zh") else "What is machine learning?"
     )
-    base = request.build_absolute_uri("/").rstrip("/")
+    base = base_url(request)
     return [
         Snippet(id, label, language, code.format(base=base, key=key, model=MODEL, prompt=prompt).strip())
         for id, label, language, code in (

@@ -1,8 +1,25 @@
 from django.urls import path
 
-from console.views import home
+from console.views import accounts, home, keys, models, overview, people, usage
 
 app_name = "console"
 urlpatterns = [
     path("", home.home, name="home"),
+    path("console/", overview.overview, name="overview"),
+    path("console/keys/", keys.key_list, name="keys"),
+    path("console/keys/mint/", keys.mint, name="mint"),
+    path("console/keys/<int:key_id>/revoke/", keys.revoke, name="revoke"),
+    path("console/usage/", usage.usage, name="usage"),
+    path("console/usage.csv", usage.usage_csv, name="usage_csv"),
+    path("console/models/", models.model_list, name="models"),
+    path("console/models/live/", models.model_cards, name="models_live"),
+    path("console/people/", people.people, name="people"),
+    path("console/people/invite/", people.invite, name="invite"),
+    path("console/people/invitations/<int:invitation_id>/withdraw/", people.withdraw, name="withdraw"),
+    # These come before allauth's own in config/urls.py, and add limits and rules to them.
+    path("accounts/login/", accounts.login, name="login"),
+    path("accounts/signup/", accounts.signup, name="signup"),
+    path("accounts/password/reset/", accounts.password_reset, name="password_reset"),
+    path("accounts/password/reset/done/", accounts.password_reset_done, name="password_reset_done"),
+    path("accounts/invitation/<str:token>/", accounts.invitation, name="invitation"),
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django import template
+from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.forms import BoundField
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import ngettext
 
 register = template.Library()
 
@@ -40,3 +44,33 @@ def nav_link(context: template.Context, view_name: str, icon_name: str, label: s
         "label": label,
         "current": match is not None and match.view_name == view_name,
     }
+
+
+@register.simple_tag
+def bare_input(field: BoundField) -> SafeString:
+    """The input of a field without the example text that only repeats its label."""
+    return field.as_widget(attrs={"placeholder": ""})
+
+
+@register.simple_tag
+def moment(when: datetime) -> SafeString:
+    """A time as people say it, with the exact one for machines and for those who hover."""
+    exact = f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), exact, naturaltime(when))
+
+
+@register.filter
+def milliseconds(value: int | None) -> str:
+    """A duration, short: 340 ms, 2.1 s."""
+    if value is None:
+        return "—"
+    return f"{value} ms" if value < 1000 else f"{value / 1000:.1f} s"
+
+
+@register.simple_tag
+def range_label(name: str) -> str:
+    """A name of ``apikeys.filters.RANGES`` as people say it."""
+    amount = int(name[:-1])
+    if name.endswith("h"):
+        return ngettext("%(n)d hour", "%(n)d hours", amount) % {"n": amount}
+    return ngettext("%(n)d day", "%(n)d days", amount) % {"n": amount}

@@ -1,0 +1,80 @@
+"""What was used: numbers, charts and tables for a period, and the same as CSV."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from apikeys import queries
+from apikeys.filters import RANGES, SOURCES, UsageFilters, parse_filters
+from apikeys.models import ApiKey
+from console.requests import PersonRequest, person_required
+from console.snippets import quick_start
+
+LATEST = 25  # requests listed one by one
+
+
+@person_required
+@require_safe
+def usage(request: PersonRequest) -> HttpResponse:
+    filters, problems = _filters(request)
+    series = queries.usage_series(filters)
+    context = {
+        "filters": filters,
+        "problems": problems,
+        "everybody": filters.user_id is None,
+        "query": request.GET.urlencode(),
+        "summary": queries.usage_summary(filters),
+        "chart": _chart(series, filters),
+        "busy_points": [point for point in reversed(series) if point.totals.requests],
+        "by_key": queries.usage_by_key(filters),
+        "by_model": queries.usage_by_model(filters),
+        "latest": queries.usage_records(filters)[:LATEST],
+        "snippets": quick_start(request),
+        **_choices(request, filters),
+    }
+    return render(request, "console/usage.html", context)
+
+
+@person_required
+@require_safe
+def usage_csv(request: PersonRequest) -> StreamingHttpResponse:
+    filters, _problems = _filters(request)
+    response = StreamingHttpResponse(queries.usage_csv(filters), content_type="text/csv; charset=utf-8")
+    name = f"usage-{filters.first_day}-{filters.last_day}.csv"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _filters(request: PersonRequest) -> tuple[UsageFilters, list[str]]:
+    """One's own usage; an administrator may ask for everybody's."""
+    everybody = request.user.is_superuser and request.GET.get("people") == "all"
+    return parse_filters(request.GET, None if everybody else request.user.pk)
+
+
+def _choices(request: PersonRequest, filters: UsageFilters) -> dict[str, Any]:
+    """What the filter form offers: only what leads somewhere."""
+    keys = ApiKey.objects.order_by("name")
+    any_model = queries.usage_by_model(replace(filters, model=""))
+    return {
+        "ranges": list(RANGES),
+        "sources": SOURCES,
+        "keys": keys if filters.user_id is None else keys.filter(owner=request.user),
+        "models": sorted(row.model for row in any_model),
+    }
+
+
+def _chart(series: list[queries.Point], filters: UsageFilters) -> dict[str, Any]:
+    """Columns as uPlot takes them; times in seconds since 1970."""
+    return {
+        "step": filters.step,
+        "times": [int(point.start.timestamp()) for point in series],
+        "succeeded": [point.totals.requests - point.totals.errors for point in series],
+        "errors": [point.totals.errors for point in series],
+        "prompt_tokens": [point.totals.prompt_tokens for point in series],
+        "completion_tokens": [point.totals.completion_tokens for point in series],
+    }

@@ -1,0 +1,21 @@
+// Keeps the models page up to date: asks for its changing part every two seconds while it is looked at.
+const EVERY = 2000;
+const live = document.querySelector("[data-live]");
+let shown = "";
+
+async function refresh() {
+  const answer = await fetch(live.dataset.live, { redirect: "error" });
+  if (!answer.ok) return;
+  const html = await answer.text();
+  if (html === shown) return;
+  shown = html;
+  live.innerHTML = html;
+}
+
+async function watch() {
+  // The server may be starting again: keep what is shown, and keep asking.
+  if (!document.hidden) await refresh().catch(() => {});
+  setTimeout(watch, EVERY);
+}
+
+watch();
