@@ -1,0 +1,1 @@
+"""The native runner's C library: ``build`` compiles it on this machine, ``binding`` calls it."""

@@ -1,0 +1,187 @@
+/* One step of the model: every thread runs forward() and meets the others at barriers. */
+#include "model.h"
+
+#define LOG2_E 1.44269504f
+
+static const float *normalised(const Model *m, const float *x, const float *weight, float *to) {
+    f32x16 squares = {0};
+    for (int i = 0; i < m->hidden; i += LANES) squares = fma16(load(x + i), load(x + i), squares);
+    const float scale = 1.0f / sqrtf(sum16(squares) / (float)m->hidden + m->epsilon);
+    for (int i = 0; i < m->hidden; i += LANES) store(to + i, load(x + i) * scale * load(weight + i));
+    return to;
+}
+
+static void prepare_row(Runner *r, const Activations *a, int row, const float *x, const float *norm, Own *own) {
+    quantize_row(a, row, norm ? normalised(r->model, x, norm, own->row) : x);
+}
+
+/* Quantizes rows of `x` (rows[i] if given), normalised first if `norm` is given. */
+static Activations prepare(Runner *r, int thread, const float *x, int stride, const int32_t *rows, int count,
+                           int inputs, const float *norm) {
+    Own *own = &r->own[thread];
+    const int alone = count <= ALONE_ROWS;
+    const Activations a = activations_at(alone ? own->few : r->activations, count, inputs);
+    if (alone) {
+        for (int i = 0; i < count; i++)
+            prepare_row(r, &a, i, x + (int64_t)(rows ? rows[i] : i) * stride, norm, own);
+        return a;
+    }
+    for (int i; (i = pool_take(r->pool)) < count;)
+        prepare_row(r, &a, i, x + (int64_t)(rows ? rows[i] : i) * stride, norm, own);
+    pool_barrier(r->pool);
+    return a;
+}
+
+/* Blocks x spans of tiles are the work items: enough of them that all threads end together. */
+static void multiply(Runner *r, int thread, const Matrix *m, const Activations *a, float *out, int stride, Into into) {
+    const int blocks = blocks_of(m), tiles = tiles_of(a);
+    int spans = (8 * r->pool->threads + blocks - 1) / blocks;
+    spans = spans < tiles ? spans : tiles;
+    for (int item; (item = pool_take(r->pool)) < blocks * spans;) {
+        const int block = item / spans, span = item % spans;
+        multiply_block(m, block, a, span * tiles / spans, (span + 1) * tiles / spans, r->own[thread].block, out,
+                       stride, into);
+    }
+    pool_barrier(r->pool);
+}
+
+static void begin_rows(Runner *r) {
+    const Model *m = r->model;
+    const int half = m->head_dim / 2;
+    for (int row; (row = pool_take(r->pool)) < r->batch->rows;) {
+        matrix_row(&m->embedding, r->batch->tokens[row], r->x + (int64_t)row * m->hidden);
+        float *angles = r->angles + (int64_t)row * m->head_dim;
+        for (int i = 0; i < half; i++) {
+            const float angle = (float)r->positions[row] * m->frequencies[i];
+            angles[i] = cosf(angle) * m->attention_scaling;
+            angles[half + i] = sinf(angle) * m->attention_scaling;
+        }
+    }
+    pool_barrier(r->pool);
+}
+
+/* Normalises (if asked) and rotates one head in place; halves of the head are the pairs, as in transformers. */
+static void turn_head(const Model *m, float *head, const float *angles, const float *norm, float scale) {
+    const int half = m->head_dim / 2;
+    if (norm) {
+        float squares = 0;
+        for (int i = 0; i < m->head_dim; i++) squares += head[i] * head[i];
+        const float root = 1.0f / sqrtf(squares / (float)m->head_dim + m->epsilon);
+        for (int i = 0; i < m->head_dim; i++) head[i] *= root * norm[i];
+    }
+    for (int i = 0; i < half; i++) {
+        const float a = head[i] * scale, b = head[half + i] * scale;
+        head[i] = a * angles[i] - b * angles[half + i];
+        head[half + i] = b * angles[i] + a * angles[half + i];
+    }
+}
+
+static LayerCache layer_cache(const Runner *r, int layer) {
+    const Model *m = r->model;
+    const int64_t elements = (int64_t)r->cache_blocks * r->block_size * m->kv_heads * m->head_dim * 2;
+    return (LayerCache){r->cache + layer * elements, r->block_size, m->kv_heads, m->head_dim};
+}
+
+/* Rotates a row's queries and key of one kv head and puts key and value into the cache. */
+static void place(Runner *r, const Layer *layer, const LayerCache *cache, int row, int kv_head) {
+    const Model *m = r->model;
+    const int dim = m->head_dim, group = m->heads / m->kv_heads;
+    float *qkv = r->qkv + (int64_t)row * r->qkv_width;
+    float *key = qkv + (m->heads + kv_head) * dim, *value = key + m->kv_heads * dim;
+    const float *angles = r->angles + (int64_t)row * dim;
+    for (int h = kv_head * group; h < (kv_head + 1) * group; h++)
+        turn_head(m, qkv + h * dim, angles, layer->query_norm, LOG2_E / sqrtf((float)dim));
+    turn_head(m, key, angles, layer->key_norm, 1.0f);
+    cache_write(cache, r->batch->slice[r->slice_of[row]].blocks, kv_head, r->positions[row], key, value);
+}
+
+static int queries_at_once(const Model *m) {
+    const int queries = QUERY_ROWS * m->kv_heads / m->heads;
+    return queries > 1 ? queries : 1;
+}
+
+/* Attention of queries [first, first + count) of a slice whose rows begin at `row`. */
+static void attend_part(Runner *r, const LayerCache *cache, const Slice *s, int row, int kv_head, int first, int count) {
+    const Model *m = r->model;
+    const int group = m->heads / m->kv_heads, width = m->heads * m->head_dim, skip = kv_head * group * m->head_dim;
+    attend(cache, s->blocks, kv_head, s->start + first, count, group,
+           r->qkv + (int64_t)(row + first) * r->qkv_width + skip, r->qkv_width,
+           r->mixed + (int64_t)(row + first) * width + skip, width);
+}
+
+/* Work items are kv heads of parts of slices. A slice of one token needs nobody else's keys, so that it is
+ * placed and attended in one go; longer ones are placed in a phase before. */
+static void attention(Runner *r, const Layer *layer, const LayerCache *cache) {
+    const Model *m = r->model;
+    const int at_once = queries_at_once(m);
+    int item = pool_take(r->pool), base = 0, row = 0;
+    for (int i = 0; i < r->batch->slices; row += r->batch->slice[i++].length) {
+        const Slice *s = &r->batch->slice[i];
+        const int parts = (s->length + at_once - 1) / at_once, items = parts * m->kv_heads;
+        for (; item < base + items; item = pool_take(r->pool)) {
+            const int kv_head = (item - base) % m->kv_heads, part = parts - 1 - (item - base) / m->kv_heads;
+            const int first = part * at_once, left = s->length - first;
+            if (s->length == 1) place(r, layer, cache, row, kv_head);
+            attend_part(r, cache, s, row, kv_head, first, left < at_once ? left : at_once);
+        }
+        base += items;
+    }
+    pool_barrier(r->pool);
+}
+
+static void place_long_slices(Runner *r, const Layer *layer, const LayerCache *cache) {
+    const int kv_heads = r->model->kv_heads;
+    if (r->batch->rows == r->batch->slices) return;
+    for (int item; (item = pool_take(r->pool)) < r->batch->rows * kv_heads;) {
+        const int row = item / kv_heads;
+        if (r->batch->slice[r->slice_of[row]].length > 1) place(r, layer, cache, row, item % kv_heads);
+    }
+    pool_barrier(r->pool);
+}
+
+static void run_layer(Runner *r, int thread, const Layer *layer, const LayerCache *cache) {
+    const Model *m = r->model;
+    const int rows = r->batch->rows, width = m->heads * m->head_dim;
+    Activations a = prepare(r, thread, r->x, m->hidden, NULL, rows, m->hidden, layer->attention_norm);
+    multiply(r, thread, &layer->qkv, &a, r->qkv, r->qkv_width, REPLACE);
+    place_long_slices(r, layer, cache);
+    attention(r, layer, cache);
+    a = prepare(r, thread, r->mixed, width, NULL, rows, width, NULL);
+    multiply(r, thread, &layer->out, &a, r->x, m->hidden, ADD);
+    a = prepare(r, thread, r->x, m->hidden, NULL, rows, m->hidden, layer->mlp_norm);
+    multiply(r, thread, &layer->gate_up, &a, r->gated, m->intermediate, REPLACE);
+    a = prepare(r, thread, r->gated, m->intermediate, NULL, rows, m->intermediate, NULL);
+    multiply(r, thread, &layer->down, &a, r->x, m->hidden, ADD);
+}
+
+static void sample(Runner *r) {
+    for (int i; (i = pool_take(r->pool)) < r->sampled;) {
+        Slice *s = &r->batch->slice[r->slice_of[r->sampled_rows[i]]];
+        const float *logits = r->logits + (int64_t)i * r->logits_width;
+        s->token = choose(logits, r->model->vocabulary, &s->choice);
+    }
+    pool_barrier(r->pool);
+}
+
+static void copy_logits(Runner *r) {
+    const int vocabulary = r->model->vocabulary;
+    for (int i; (i = pool_take(r->pool)) < r->sampled;)
+        memcpy(r->batch->logits + (int64_t)i * vocabulary, r->logits + (int64_t)i * r->logits_width,
+               (size_t)vocabulary * sizeof(float));
+    pool_barrier(r->pool);
+}
+
+void forward(void *runner, int thread) {
+    Runner *r = runner;
+    const Model *m = r->model;
+    begin_rows(r);
+    for (int i = 0; i < m->layers; i++) {
+        const LayerCache cache = layer_cache(r, i);
+        run_layer(r, thread, &m->layer[i], &cache);
+    }
+    if (!r->sampled) return;
+    const Activations a = prepare(r, thread, r->x, m->hidden, r->sampled_rows, r->sampled, m->hidden, m->final_norm);
+    multiply(r, thread, &m->head, &a, r->logits, r->logits_width, REPLACE);
+    if (r->batch->logits) copy_logits(r);
+    else sample(r);
+}

@@ -1,0 +1,123 @@
+/* Sixteen-wide vectors and the three operations that hardware has special instructions for.
+ *
+ * Everything else in this folder is plain arithmetic on these types (the vector extension that clang
+ * and gcc share), so one source serves AVX-512, AVX2 and NEON; only this file knows which it is. */
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef uint16_t u16x32 __attribute__((vector_size(64)));
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+typedef uint8_t u8x64 __attribute__((vector_size(64)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef int8_t s8x16 __attribute__((vector_size(16)));
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 16
+/* Loops over sums that must stay in registers: left to itself the compiler may keep them in memory. */
+#define UNROLL _Pragma("clang loop unroll(full)")
+
+INLINE f32x16 splat(float x) { return x - (f32x16){0}; }
+INLINE i32x16 splat_int(int32_t x) { return x - (i32x16){0}; }
+INLINE f32x16 load(const float *p) { f32x16 v; memcpy(&v, p, sizeof v); return v; }
+INLINE void store(float *p, f32x16 v) { memcpy(p, &v, sizeof v); }
+INLINE f32x16 fma16(f32x16 a, f32x16 b, f32x16 c) { return __builtin_elementwise_fma(a, b, c); }
+INLINE f32x16 max16(f32x16 a, f32x16 b) { return __builtin_elementwise_max(a, b); }
+INLINE f32x16 abs16(f32x16 a) { return __builtin_elementwise_abs(a); }
+INLINE f32x16 to_float(i32x16 v) { return __builtin_convertvector(v, f32x16); }
+
+/* Both sums have one fixed order, so that a row's result never depends on its neighbours. */
+INLINE float sum16(f32x16 v) {
+    float s[LANES];
+    memcpy(s, &v, sizeof s);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) s[i] += s[i + half];
+    return s[0];
+}
+INLINE float largest16(f32x16 v) {
+    float s[LANES];
+    memcpy(s, &v, sizeof s);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) s[i] = s[i] > s[i + half] ? s[i] : s[i + half];
+    return s[0];
+}
+
+/* Nearest integer, ties to even, as a float; right for |x| < 2^22. */
+INLINE f32x16 nearest(f32x16 x) { return (x + 12582912.0f) - 12582912.0f; }
+
+/* 2^x, relative error below 3e-7; exactly 0 below -126 and exactly 1 at 0. Minimax polynomial on
+ * [-0.5, 0.5] (the Cephes exp2f coefficients), exponent added to the bits. */
+INLINE f32x16 exp2_16(f32x16 x) {
+    const i32x16 tiny = x < -126.0f;
+    x = max16(x, splat(-126.0f));
+    const f32x16 whole = nearest(x), f = x - whole;
+    f32x16 y = splat(1.535336188319500e-4f);
+    y = fma16(y, f, splat(1.339887440266574e-3f));
+    y = fma16(y, f, splat(9.618437357674640e-3f));
+    y = fma16(y, f, splat(5.550332471162809e-2f));
+    y = fma16(y, f, splat(2.402264791363012e-1f));
+    y = fma16(y, f, splat(6.931472028550421e-1f));
+    y = fma16(y, f, splat(1.0f));
+    const i32x16 bits = (i32x16)y + (__builtin_convertvector(whole, i32x16) << 23);
+    return (f32x16)(bits & ~tiny);
+}
+
+/* sums[i] += the dot product of four unsigned bytes weights[4i..] with four signed bytes of `quad`. */
+INLINE i32x16 dot_bytes(i32x16 sums, u8x64 weights, int32_t quad) {
+#if defined(__AVX512VNNI__)
+    return (i32x16)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)weights, _mm512_set1_epi32(quad));
+#else
+    const u32x16 w = (u32x16)weights;
+    for (int i = 0; i < 4; i++)
+        sums += (i32x16)((w >> (8 * i)) & 255) * (int32_t)(int8_t)(quad >> (8 * i));
+    return sums;
+#endif
+}
+
+/* bfloat16 is the upper half of a float; rounds to nearest even. No value here is NaN. */
+INLINE uint32_t to_bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+INLINE u16x16 to_bf16_16(f32x16 x) {
+    const u32x16 bits = (u32x16)x;
+    return __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, u16x16);
+}
+
+/* sums[i] += the dot product of two bfloat16 (a pair) in lane i with the pair in `pair`. */
+INLINE f32x16 dot_pairs(f32x16 sums, u32x16 pairs, uint32_t pair) {
+#if defined(__AVX512BF16__)
+    return (f32x16)_mm512_dpbf16_ps((__m512)sums, (__m512bh)pairs, (__m512bh)_mm512_set1_epi32((int)pair));
+#else
+    const u32x16 both = pair + (u32x16){0};
+    sums = fma16((f32x16)(pairs & 0xffff0000u), (f32x16)(both & 0xffff0000u), sums);
+    return fma16((f32x16)(pairs << 16), (f32x16)(both << 16), sums);
+#endif
+}
+
+/* The upper 16 bits of the 32-bit products. */
+INLINE u16x32 multiply_high(u16x32 a, u16x32 b) {
+#if defined(__AVX512BW__)
+    return (u16x32)_mm512_mulhi_epu16((__m512i)a, (__m512i)b);
+#else
+    typedef uint32_t u32x32 __attribute__((vector_size(128)));
+    return __builtin_convertvector(
+        (__builtin_convertvector(a, u32x32) * __builtin_convertvector(b, u32x32)) >> 16, u16x32);
+#endif
+}
+
+#if defined(__x86_64__)
+#define PAUSE() _mm_pause()
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ volatile("yield")
+#else
+#define PAUSE() ((void)0)
+#endif
