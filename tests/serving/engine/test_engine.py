@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -44,10 +45,8 @@ class House:
                 self.outputs[output.request_id].append(output)
             self.done.notify_all()
 
-    def submit(
-        self, name: str, prompt: tuple[int, ...] = (1, 2, 3), owner: str = "", **params: object
-    ) -> None:
-        wanted = SamplingParams(**{"max_tokens": 5, **params})  # type: ignore[arg-type]
+    def submit(self, name: str, prompt: tuple[int, ...] = (1, 2, 3), owner: str = "", **params: Any) -> None:
+        wanted = SamplingParams(**{"max_tokens": 5, **params})
         self.engine.submit(GenerationRequest(name, prompt, wanted, owner))
 
     def steps(self, count: int) -> None:
@@ -222,7 +221,7 @@ def test_a_full_queue_refuses_with_a_predicted_wait(house: House) -> None:
     ],
 )
 def test_what_cannot_be_run_is_refused_at_once(
-    house: House, prompt: tuple[int, ...], params: dict[str, object], error: type[Exception], says: str
+    house: House, prompt: tuple[int, ...], params: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
         house.submit("r", prompt, **params)

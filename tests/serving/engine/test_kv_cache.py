@@ -81,6 +81,17 @@ def test_blocks_nobody_holds_are_found_again_until_they_are_needed() -> None:
     cache.check_integrity([forgotten])
 
 
+def test_blocks_that_hold_nothing_useful_are_used_up_first() -> None:
+    cache = KVCache(num_blocks=3, block_size=4)
+    cache.release(computed(cache, range(4)))
+    unpublished = sequence(range(50, 58))
+    assert cache.admit(unpublished)
+    cache.release(unpublished)
+    assert cache.admit(sequence(range(60, 64)))
+    assert cache.admit(again := sequence(range(5)))
+    assert again.num_computed == 4, "the published block was still there"
+
+
 def test_the_last_token_is_never_taken_from_the_cache_because_its_logits_are_needed() -> None:
     cache = KVCache(num_blocks=8, block_size=4)
     computed(cache, range(8))
