@@ -75,7 +75,7 @@ def _parse_period(
     last = _parse_date(query.get("to", ""), messages)
     if first or last:
         first, last = first or last or now.date(), last or now.date()
-        if first <= last and last - first <= LONGEST:
+        if first <= last < date.max and last - first <= LONGEST:
             return _midnight(first), _midnight(last + DAY), "custom"
         messages.append(_("The first day must come before the last one, by ten years at most."))
     return _parse_range(query.get("range", ""), now, messages)

@@ -82,7 +82,7 @@ class Journal:
     def refuse(self, line: bytes) -> None:
         """Puts aside a line that nobody can use, for a person to look at."""
         with (self._folder / "refused.jsonl").open("ab") as file:
-            file.write(line + b"\n")
+            file.write(line.rstrip(b"\n") + b"\n")
 
     def _create(self) -> Segment:
         self._folder.mkdir(parents=True, exist_ok=True)

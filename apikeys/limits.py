@@ -40,6 +40,7 @@ class Limiter:
     """
 
     def __init__(self, rate: int, burst: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.rate = rate
         self.burst = burst
         self._interval = -(-SECOND // rate)
         self._clock = clock
@@ -90,7 +91,7 @@ class Limiter:
     def _refusal(self, wait: int) -> RateLimited:
         milliseconds = -(-wait // MILLISECOND)
         return RateLimited(
-            f"Rate limit reached: {self.burst} requests at once, then {SECOND // self._interval} per second. "
+            f"Rate limit reached: {self.burst} requests at once, then {self.rate} per second. "
             f"Please try again in {format_duration(wait)}.",
             headers={
                 "x-ratelimit-limit-requests": str(self.burst),

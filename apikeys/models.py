@@ -10,6 +10,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+NAME_LIMIT = 100  # characters in the name of a key
+
 KeyStatus = Literal["active", "expired", "revoked"]
 
 
@@ -22,7 +24,7 @@ class ApiKey(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("owner")
     )
-    name = models.CharField(_("name"), max_length=100)
+    name = models.CharField(_("name"), max_length=NAME_LIMIT)
     prefix = models.CharField(_("prefix"), max_length=12, unique=True)
     hash = models.CharField(max_length=64)
     created_at = models.DateTimeField(_("created"), default=timezone.now)

@@ -141,12 +141,13 @@ class UsageWriter:
 def _store(events: Sequence[UsageEvent], journal: Journal) -> None:
     """Puts ``events`` in the database together; one that the database refuses is put aside alone."""
     try:
-        with transaction.atomic():
+        # Durable: inside somebody's transaction, a rollback would take what the journal has given up.
+        with transaction.atomic(durable=True):
             UsageRecord.objects.bulk_create(map(_to_record, events), ignore_conflicts=True)
             _note_use_of_keys(events)
-    except (DataError, IntegrityError, OverflowError, ValueError):
+    except (DataError, IntegrityError, OverflowError, ValueError) as error:
         if len(events) == 1:
-            logger.exception("The database refuses a usage record: %s", events[0])
+            logger.error("The database refuses a usage record (%s): %s", error, events[0])
             journal.refuse(events[0].to_line())
             return
         half = len(events) // 2

@@ -7,9 +7,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.core.validators import validate_email
 
 from apikeys import keys
+from apikeys.models import NAME_LIMIT
 
 
 class Command(BaseCommand):
@@ -26,6 +29,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, email: str, name: str, create_user: bool, **options: Any) -> None:
+        if not 1 <= len(name) <= NAME_LIMIT:
+            raise CommandError(f"Give the key a name of 1 to {NAME_LIMIT} characters.")
         key, plaintext = keys.mint(self._user(email, create_user), name)
         self.stderr.write(f"Minted key “{key.name}” for {email}. It is shown only now:")
         self.stdout.write(plaintext)
@@ -34,8 +39,15 @@ class Command(BaseCommand):
         users = get_user_model().objects
         user = users.filter(email__iexact=email).first()
         if user is None and create:
+            self._check_address(email)
             user = users.create_user(email)
             self.stderr.write(f"Made an account for {email}.")
         if user is None:
             raise CommandError(f"Nobody here has the address {email}. Add --create-user to make the account.")
         return user
+
+    def _check_address(self, email: str) -> None:
+        try:
+            validate_email(email)
+        except ValidationError:
+            raise CommandError(f"{email} is not an e-mail address.") from None

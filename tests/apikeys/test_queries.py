@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from apikeys import keys
+from apikeys.filters import UsageFilters, parse_filters
+from apikeys.models import ApiKey, UsageRecord
+from apikeys.queries import (
+    Latency,
+    usage_by_key,
+    usage_by_model,
+    usage_csv,
+    usage_records,
+    usage_series,
+    usage_summary,
+)
+from apikeys.tasks import roll_up_usage
+from apikeys.totals import Totals
+from apikeys.usage import UsageEvent
+from console.models import User
+from tests.apikeys.conftest import NOON, make_event
+
+Record = Callable[..., list[UsageEvent]]
+Minted = tuple[ApiKey, str]
+
+
+def filters(query: dict[str, str] | None = None, user_id: int | None = 1) -> UsageFilters:
+    return parse_filters(query or {}, user_id, now=NOON)[0]
+
+
+@pytest.fixture(params=["fresh", "rolled up", "half and half"])
+def record(request: pytest.FixtureRequest, recorded: Record) -> Record:
+    """Records events; every query must say the same whether they are rolled up yet or not."""
+
+    def run(*events: UsageEvent) -> list[UsageEvent]:
+        half = len(events) // 2
+        recorded(*events[:half])
+        if request.param == "half and half":
+            roll_up_usage()
+        recorded(*events[half:])
+        if request.param == "rolled up":
+            roll_up_usage()
+        return list(events)
+
+    return run
+
+
+def test_no_usage_is_zero_not_an_error(db: None) -> None:
+    summary = usage_summary(filters())
+    assert summary.totals == Totals()
+    assert summary.duration == summary.ttft == Latency(None, None)
+    assert len(usage_series(filters())) == 7
+    assert usage_by_key(filters()) == []
+    assert usage_by_model(filters()) == []
+
+
+def test_the_summary_adds_up_everything(record: Record) -> None:
+    record(
+        make_event(prompt_tokens=5, completion_tokens=7, duration_ms=100),
+        make_event(prompt_tokens=11, completion_tokens=13, duration_ms=300),
+        make_event(status=429, prompt_tokens=0, completion_tokens=0, duration_ms=2, ttft_ms=None),
+        make_event(status=500, prompt_tokens=3, completion_tokens=0, duration_ms=8, ttft_ms=None),
+    )
+    totals = usage_summary(filters()).totals
+    assert totals == Totals(requests=4, errors=2, prompt_tokens=19, completion_tokens=20, duration_ms=410)
+    assert totals.mean_duration_ms == 102
+
+
+def test_a_client_that_left_is_no_error(record: Record) -> None:
+    record(make_event(status=499), make_event())
+    assert usage_summary(filters()).totals.errors == 0
+
+
+def test_percentiles_are_values_that_some_successful_request_took(record: Record) -> None:
+    record(*(make_event(duration_ms=number * 10, ttft_ms=number) for number in range(1, 101)))
+    record(make_event(status=500, duration_ms=1_000_000), make_event(ttft_ms=None, duration_ms=5))
+    summary = usage_summary(filters())
+    assert summary.duration == Latency(p50=500, p95=950)
+    assert summary.ttft == Latency(p50=50, p95=95)
+
+
+def test_one_person_never_sees_anothers(record: Record) -> None:
+    record(make_event(user_id=1), make_event(user_id=2), make_event(user_id=2))
+    assert usage_summary(filters(user_id=1)).totals.requests == 1
+    assert usage_records(filters(user_id=1)).count() == 1
+    assert usage_summary(filters(user_id=None)).totals.requests == 3
+
+
+def test_filters_narrow_every_query(record: Record, minted: Minted) -> None:
+    key, _ = minted
+    record(
+        make_event(key_id=key.pk, model="big"),
+        make_event(key_id=key.pk, model="small"),
+        make_event(source="playground", model="big"),
+        make_event(source="playground", model="big", started_at=NOON - timedelta(days=30)),
+    )
+    for query, count in (
+        ({}, 3),
+        ({"key": str(key.pk)}, 2),
+        ({"model": "big"}, 2),
+        ({"source": "playground"}, 1),
+        ({"key": str(key.pk), "model": "big"}, 1),
+        ({"model": "none"}, 0),
+    ):
+        wanted = filters(query)
+        assert usage_summary(wanted).totals.requests == count
+        assert sum(point.totals.requests for point in usage_series(wanted)) == count
+        assert sum(row.totals.requests for row in usage_by_key(wanted)) == count
+        assert sum(row.totals.requests for row in usage_by_model(wanted)) == count
+        assert usage_records(wanted).count() == count
+
+
+def test_days_begin_and_end_at_midnight_utc(record: Record) -> None:
+    midnight = datetime(2026, 5, 19, tzinfo=UTC)
+    instant = timedelta(microseconds=1)
+    record(
+        *(
+            make_event(started_at=at)
+            for at in (midnight - instant, midnight, midnight + timedelta(days=1) - instant)
+        )
+    )
+    counts = {point.start: point.totals.requests for point in usage_series(filters())}
+    assert counts[midnight - timedelta(days=1)] == 1
+    assert counts[midnight] == 2
+    assert sum(counts.values()) == 3
+    day = filters({"from": "2026-05-19", "to": "2026-05-19"})
+    assert usage_summary(day).totals.requests == 2
+
+
+def test_short_ranges_go_by_the_hour(record: Record) -> None:
+    record(make_event(), make_event(), make_event(started_at=NOON - timedelta(minutes=1)))
+    points = usage_series(filters({"range": "24h"}))
+    assert len(points) == 24
+    assert [(point.start.hour, point.totals.requests) for point in points[-2:]] == [(11, 1), (12, 2)]
+
+
+def test_breakdowns_put_the_busiest_first(record: Record, user: User) -> None:
+    busy, quiet = keys.mint(user, "busy")[0], keys.mint(user, "quiet")[0]
+    record(
+        make_event(key_id=quiet.pk, model="small"),
+        *(make_event(key_id=busy.pk, model="big") for _ in range(3)),
+        *(make_event(source="playground", model="big") for _ in range(2)),
+        make_event(key_id=424_242, model="gone"),
+    )
+    by_key = usage_by_key(filters())
+    assert [(row.key_id, row.totals.requests) for row in by_key][:2] == [(busy.pk, 3), (None, 2)]
+    assert {row.key_id: row.key for row in by_key} == {
+        busy.pk: busy,
+        quiet.pk: quiet,
+        None: None,
+        424_242: None,
+    }
+    busiest = usage_by_model(filters())[0]
+    assert (busiest.model, busiest.totals.requests) == ("big", 5)
+
+
+def test_records_come_newest_first_with_their_keys(
+    record: Record, minted: Minted, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    key, _ = minted
+    record(
+        make_event(request_id="old", key_id=key.pk),
+        make_event(request_id="new", started_at=NOON + timedelta(seconds=1)),
+    )
+    with django_assert_num_queries(1):
+        rows = [(row.request_id, row.key) for row in usage_records(filters())]
+    assert rows == [("new", None), ("old", key)]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_csv_has_every_record_and_no_formula() -> None:
+    fields = asdict(make_event(model='a "model", quoted'))
+    rows = [UsageRecord(**{**fields, "request_id": f"csv-{number}"}) for number in range(1500)]
+    rows[7].model = "=HYPERLINK(1)"
+    await UsageRecord.objects.abulk_create(rows)
+    text = "".join([piece async for piece in usage_csv(filters())])
+    read = {row["request_id"]: row for row in csv.DictReader(io.StringIO(text))}
+    assert len(read) == 1500
+    assert read["csv-7"]["model"] == "'=HYPERLINK(1)"
+    assert read["csv-8"] == {
+        "request_id": "csv-8",
+        "started_at": "2026-05-20T12:00:00.000+00:00",
+        "key": "",
+        "source": "api",
+        "endpoint": "/v1/chat/completions",
+        "model": 'a "model", quoted',
+        "prompt_tokens": "10",
+        "completion_tokens": "20",
+        "status": "200",
+        "finish_reason": "stop",
+        "error_code": "",
+        "ttft_ms": "30",
+        "duration_ms": "400",
+        "stream": "True",
+    }

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from pytest_django import Settings
+
+from apikeys import keys
+from apikeys.filters import parse_filters
+from apikeys.models import ApiKey, UsageRecord, UsageRollup
+from apikeys.queries import usage_by_model, usage_series, usage_summary
+from apikeys.tasks import BATCH, expire_keys, prune_usage, roll_up_usage
+from apikeys.usage import UsageEvent
+from console.models import User
+from tests.apikeys.conftest import NOON, make_event
+
+Record = Callable[..., list[UsageEvent]]
+
+
+def test_a_rollup_holds_one_hour_of_one_key_and_model(recorded: Record) -> None:
+    recorded(
+        make_event(key_id=1, prompt_tokens=1, completion_tokens=2, duration_ms=3),
+        make_event(key_id=1, prompt_tokens=10, completion_tokens=20, duration_ms=30, status=500),
+        make_event(key_id=1, started_at=NOON + timedelta(hours=1)),
+        make_event(key_id=1, model="other"),
+        make_event(key_id=None),
+        make_event(key_id=None, source="playground"),
+    )
+    assert roll_up_usage() == 6
+    assert UsageRollup.objects.count() == 5
+    rollup = UsageRollup.objects.get(hour=NOON, key_id=1, model="smollm2")
+    assert (rollup.requests, rollup.errors) == (2, 1)
+    assert (rollup.prompt_tokens, rollup.completion_tokens, rollup.duration_ms) == (11, 22, 33)
+
+
+def test_rolling_up_twice_changes_nothing(recorded: Record) -> None:
+    recorded(*(make_event(key_id=key_id) for key_id in (1, None)))
+    roll_up_usage()
+    before = list(UsageRollup.objects.order_by("pk").values())
+    assert roll_up_usage() == 0
+    assert list(UsageRollup.objects.order_by("pk").values()) == before
+
+
+def test_late_records_are_added_to_the_rollup_of_their_hour(recorded: Record) -> None:
+    for key_id in (1, None):
+        recorded(make_event(key_id=key_id))
+        roll_up_usage()
+        recorded(make_event(key_id=key_id))
+        roll_up_usage()
+        assert UsageRollup.objects.get(hour=NOON, key_id=key_id).requests == 2
+
+
+def test_more_than_one_batch_is_rolled_up(db: None) -> None:
+    fields = asdict(make_event())
+    rows = [UsageRecord(**{**fields, "request_id": f"many-{number}"}) for number in range(2 * BATCH + 1)]
+    UsageRecord.objects.bulk_create(rows)
+    assert roll_up_usage() == 2 * BATCH + 1
+    assert UsageRollup.objects.get().requests == 2 * BATCH + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_rollups_at_once_count_every_record_once() -> None:
+    fields = asdict(make_event())
+    rows = [UsageRecord(**{**fields, "request_id": f"both-{number}"}) for number in range(3 * BATCH)]
+    UsageRecord.objects.bulk_create(rows)
+
+    def work() -> None:
+        roll_up_usage()
+        connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert UsageRollup.objects.get().requests == 3 * BATCH
+
+
+def test_pruned_days_stay_on_the_dashboard(recorded: Record, settings: Settings) -> None:
+    settings.USAGE_RETENTION_DAYS = 30
+    now = timezone.now()
+    recorded(
+        *(make_event(started_at=now - timedelta(days=40)) for _ in range(3)),
+        make_event(started_at=now - timedelta(days=29)),
+    )
+    roll_up_usage()
+    filters, _ = parse_filters({"range": "90d"}, user_id=1)
+    before = usage_summary(filters).totals, usage_series(filters), usage_by_model(filters)
+    assert prune_usage() == 3
+    assert UsageRecord.objects.count() == 1
+    assert (usage_summary(filters).totals, usage_series(filters), usage_by_model(filters)) == before
+    assert before[0].requests == 4
+
+
+def test_what_no_rollup_counts_yet_is_not_pruned(recorded: Record) -> None:
+    recorded(make_event(started_at=timezone.now() - timedelta(days=4000)))
+    assert prune_usage() == 0
+    roll_up_usage()
+    assert prune_usage() == 1
+
+
+def test_each_expired_key_is_logged_once(user: User, caplog: pytest.LogCaptureFixture) -> None:
+    past = timezone.now() - timedelta(minutes=1)
+    expired, _ = keys.mint(user, "expired", past)
+    keys.mint(user, "lasting", timezone.now() + timedelta(hours=1))
+    keys.mint(user, "for ever")
+    revoked, _ = keys.mint(user, "revoked", past)
+    keys.revoke(revoked)
+    caplog.set_level(logging.INFO, "apikeys.tasks")
+    caplog.clear()
+    assert expire_keys() == 1
+    assert expire_keys() == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Key {expired.prefix} of user {user.pk} has expired"
+    ]
+    assert ApiKey.objects.get(pk=expired.pk).status == "expired"
