@@ -1,9 +1,12 @@
-"""The composition root: http and websocket applications, and the runtime behind them."""
+"""The entry for ASGI servers: `uvicorn config.asgi:application`; `manage.py serve` uses it too."""
 
 import os
 
+import django
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
 
-from django.core.asgi import get_asgi_application
+from config.site import Site  # noqa: E402  (its imports need Django set up)
 
-application = get_asgi_application()
+application = Site()

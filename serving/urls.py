@@ -1,4 +1,27 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from serving.views import (
+    AliveView,
+    ChatCompletionsView,
+    CompletionsView,
+    DocsPage,
+    ModelsView,
+    ModelView,
+    ReadyView,
+    SchemaView,
+)
 
 app_name = "serving"
-urlpatterns: list[URLPattern] = []
+api_urlpatterns = [
+    path("v1/completions", CompletionsView.as_view(), name="completions"),
+    path("v1/chat/completions", ChatCompletionsView.as_view(), name="chat-completions"),
+    path("v1/models", ModelsView.as_view(), name="models"),
+    path("v1/models/<path:name>", ModelView.as_view(), name="model"),
+]
+urlpatterns = [
+    *api_urlpatterns,
+    path("v1/openapi.json", SchemaView.as_view(), name="schema"),
+    path("healthz", AliveView.as_view(), name="alive"),
+    path("readyz", ReadyView.as_view(), name="ready"),
+    path("docs/", DocsPage.as_view(), name="docs"),
+]

@@ -1,0 +1,86 @@
+"""The whole site as one ASGI application, and what runs behind it. Needs Django set up (config.asgi).
+
+Site
+├── http       /static/...            ServeStatic
+│              /v1, /healthz, /readyz  ApiHandler
+│              everything else         Django, with the middleware of the pages
+├── websocket  /ws/...                 Channels, for signed-in people of this site
+└── behind     the models, the usage writer, the embedded Celery
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from servestatic import ServeStaticASGI
+
+from apikeys import usage
+from config import embedded_celery
+from playground.routing import websocket_urlpatterns
+from serving import completions, runtime
+from serving.asgi import ApiHandler, Application, BodyLimit, Receive, Scope, Send, is_api_path
+
+
+class Site:
+    """``start`` and ``stop`` are for the server that runs the site. Where it calls neither (daphne's own
+    command has no lifespan), the first connection starts what runs behind."""
+
+    def __init__(self) -> None:
+        api = BodyLimit(ApiHandler(), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        pages = BodyLimit(ASGIHandler(), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+        async def http(scope: Scope, receive: Receive, send: Send) -> None:
+            await (api if is_api_path(scope["path"]) else pages)(scope, receive, send)
+
+        settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+        self._http: Application = ServeStaticASGI(
+            http, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL, allow_all_origins=False
+        )
+        self._websocket: Application = AllowedHostsOriginValidator(
+            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))  # type: ignore[arg-type]
+        )
+        self._lock = threading.Lock()
+        self._running = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        self.start()
+        await (self._websocket if scope["type"] == "websocket" else self._http)(scope, receive, send)
+
+    def start(self) -> None:
+        """Idempotent. Returns while models are still being loaded. Raises ModelsFileError."""
+        with self._lock:
+            if self._running:
+                return
+            runtime.start()
+            usage.start()
+            embedded_celery.start()
+            self._running = True
+
+    def stop(self) -> None:
+        """End what is being generated, and write all usage to the database. Takes up to some seconds."""
+        with self._lock:
+            if not self._running:
+                return
+            runtime.stop()
+            completions.close_all()
+            embedded_celery.stop()
+            usage.stop()
+            self._running = False
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            step = self.start if message["type"] == "lifespan.startup" else self.stop
+            await asyncio.to_thread(step)
+            await send({"type": f"{message['type']}.complete"})
+            if step == self.stop:
+                return

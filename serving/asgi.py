@@ -1,0 +1,96 @@
+"""The API as an ASGI application of its own, without the middleware that pages need."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import IO, Any
+
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from serving.errors import BadRequest, BodyTooLarge, to_response
+from serving.middleware import HEADER, api_middleware, new_request_id
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[..., Awaitable[Any]]  # (scope, receive, send); every library types these otherwise
+
+
+def is_api_path(path: str) -> bool:
+    return path.startswith("/v1/") or path in ("/v1", "/healthz", "/readyz")
+
+
+class ApiHandler(ASGIHandler):
+    """Sessions, CSRF and languages are for browsers: each costs a hop to a thread, and answers in HTML."""
+
+    def load_middleware(self, is_async: bool = True) -> None:
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        self._middleware_chain = api_middleware(self._get_response_async)  # type: ignore[attr-defined]
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """As Django's, which logs every 4xx, in a thread each."""
+        response = await self._middleware_chain(request)
+        response._resource_closers.append(request.close)  # type: ignore[attr-defined]
+        return response
+
+    def create_request(
+        self, scope: Mapping[str, Any], body_file: IO[bytes]
+    ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponse]:
+        request, _ = super().create_request(scope, body_file)
+        if request is not None:
+            return request, None
+        refusal = to_response(BadRequest("The request line cannot be read."))
+        refusal[HEADER] = new_request_id()
+        return None, refusal
+
+
+class BodyLimit:
+    """Answers 413 to a body of more than ``limit`` bytes, and keeps none of it.
+
+    The body is read to its end all the same: a client that is cut off while it sends does not get to
+    read the answer.
+    """
+
+    def __init__(self, application: Application, limit: int) -> None:
+        self._application = application
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._limit:
+            await self._refuse(receive, send)
+            return
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._limit:
+                raise _TooMuch
+            return message
+
+        try:
+            await self._application(scope, counted, send)
+        except _TooMuch:
+            await self._refuse(receive, send)
+
+    async def _refuse(self, receive: Receive, send: Send) -> None:
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+        response = to_response(BodyTooLarge(f"The body is larger than {self._limit} bytes."))
+        response[HEADER] = new_request_id()
+        headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.content})
+
+
+class _TooMuch(Exception):
+    """The body has gone over the limit, whatever its header said."""

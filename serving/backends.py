@@ -1,0 +1,139 @@
+"""Where tokens come from: a ``Backend`` takes token ids and gives token ids back as they are made."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from serving.engine.core import EngineError, GenerationRequest, SequenceOutput
+from serving.engine.engine import Engine, EngineStats
+
+if TYPE_CHECKING:  # importing it takes torch along, which the site can start without
+    from serving.engine.loader import LoadedModel
+    from serving.engine.tokenizer import Tokenizer
+
+
+class Backend(Protocol):
+    """One model that can be asked."""
+
+    name: str
+    context_length: int  # tokens of prompt and completion together
+    tokenizer: Tokenizer
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Generation:
+        """Start all of ``requests``, or none. For the event loop. Raises EngineError."""
+
+    def abort(self, request_id: str) -> None:
+        """End a request within one step; one that has ended, or never was, is ignored."""
+
+    def health(self) -> EngineStats:
+        """What it is doing now."""
+
+
+class Generation:
+    """The outputs of some sequences that one caller started together, as they come.
+
+    ``next`` is for the event loop that made it. The totals are counted on the engine's thread, so that
+    they are exact although the loop may lag behind or be gone.
+    """
+
+    def __init__(self, request_ids: Sequence[str]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._news: asyncio.Queue[SequenceOutput] = asyncio.Queue()
+        self._lock = threading.Lock()
+        self._open = set(request_ids)
+        self._totals = dict.fromkeys(request_ids, 0)
+        self._when_ended: list[Callable[[], None]] = []
+
+    async def next(self) -> SequenceOutput:
+        """Cancelling this loses nothing."""
+        return await self._news.get()
+
+    def completion_tokens(self, request_id: str) -> int:
+        """How many tokens the engine has made for this sequence so far."""
+        return self._totals[request_id]
+
+    def open(self) -> list[str]:
+        """The sequences whose last output has not come yet."""
+        with self._lock:
+            return list(self._open)
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """``call`` once no sequence is open: at once, or on the engine's thread."""
+        with self._lock:
+            if self._open:
+                self._when_ended.append(call)
+                return
+        call()
+
+    def count(self, output: SequenceOutput) -> None:
+        """On the engine's thread."""
+        with self._lock:
+            self._totals[output.request_id] = output.completion_tokens
+            if output.finish_reason is None:
+                return
+            self._open.discard(output.request_id)
+            calls, self._when_ended = (self._when_ended, []) if not self._open else ([], self._when_ended)
+        for call in calls:
+            call()
+
+    def tell(self, output: SequenceOutput) -> None:
+        """On the event loop."""
+        self._news.put_nowait(output)
+
+
+class LocalBackend:
+    """A model in this process."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        """Raises MemoryError when the model's cache does not fit."""
+        self.model = model
+        self.name = model.spec.name
+        self.context_length = model.config.max_model_len
+        self.tokenizer = model.tokenizer
+        self._generations: dict[str, Generation] = {}
+        self._engine = Engine(model.config, model.runner, self._deliver)
+        self.start, self.stop = self._engine.start, self._engine.stop
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Generation:
+        ids = [request.request_id for request in requests]
+        generation = Generation(ids)
+        self._generations.update(dict.fromkeys(ids, generation))
+        try:
+            for request in requests:
+                self._engine.submit(request)
+        except EngineError:
+            for request_id in ids:
+                del self._generations[request_id]
+                self.abort(request_id)
+            raise
+        return generation
+
+    def abort(self, request_id: str) -> None:
+        self._engine.abort(request_id)
+
+    def health(self) -> EngineStats:
+        return self._engine.stats()
+
+    def _deliver(self, outputs: list[SequenceOutput]) -> None:
+        """On the engine's thread: one hop to each event loop that has news, not one for each token."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Generation, SequenceOutput]]] = {}
+        for output in outputs:
+            generation = self._generations.get(output.request_id)
+            if generation is None:  # started with others of which one was refused
+                continue
+            if output.finish_reason is not None:
+                self._generations.pop(output.request_id, None)
+            generation.count(output)
+            by_loop.setdefault(generation.loop, []).append((generation, output))
+        for loop, news in by_loop.items():
+            with suppress(RuntimeError):  # a closed loop: the server is stopping
+                loop.call_soon_threadsafe(_tell, news)
+
+
+def _tell(news: list[tuple[Generation, SequenceOutput]]) -> None:
+    for generation, output in news:
+        generation.tell(output)

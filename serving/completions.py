@@ -1,0 +1,261 @@
+"""The one path from a valid request to text: the API, the playground and the tests all come this way.
+
+start_completion: admit → find the model → tokenize → check the context → submit
+CompletionStream: tokens → text → stop strings → Deltas; ``close`` settles, however it ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Self
+
+from apikeys.auth import Caller
+from apikeys.errors import ServiceError
+from apikeys.limits import Permit, admit
+from serving import runtime
+from serving.backends import Backend
+from serving.engine.core import EngineError, GenerationRequest, SequenceOutput
+from serving.engine.detokenizer import Detokenizer, StopMatcher
+from serving.errors import GenerationFailed, from_engine
+from serving.prompts import TokenizedPrompt, prompt_param, tokenize
+from serving.receipts import CLIENT_LEFT, Receipt
+from serving.schemas import ChatRequest, CompletionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What is new of one choice. ``token_ids`` may be there before the text that they make is certain;
+    the delta with a ``finish_reason`` is the choice's last."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts, exactly as recorded."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+async def start_completion(
+    caller: Caller, request: CompletionRequest | ChatRequest, *, request_id: str, endpoint: str
+) -> CompletionStream:
+    """Submit ``request``. Whoever gets the stream must ``close`` it.
+
+    Raises ServiceError: RateLimited, ModelNotFound, ModelNotReady, BadRequest, ContextTooLong,
+    EngineOverloaded, Unavailable. A refused request is recorded too.
+    """
+    receipt = Receipt(caller, request_id, endpoint)
+    receipt.model, receipt.stream = request.model, request.stream
+    try:
+        permit = receipt.permit = await admit(caller)
+        return await _submit(request, receipt, permit)
+    except ServiceError as error:
+        receipt.refuse(error)
+        raise
+    except asyncio.CancelledError:
+        receipt.write(CLIENT_LEFT, finish_reason="abort")
+        raise
+    except Exception:
+        receipt.write(500, error_code="internal_error")
+        raise
+
+
+async def refuse(caller: Caller, error: ServiceError, *, request_id: str, endpoint: str) -> ServiceError:
+    """For a request that could not even be parsed: it takes its place in the bucket and is recorded as
+    any other. Returns what to answer: ``error``, or RateLimited."""
+    receipt = Receipt(caller, request_id, endpoint)
+    try:
+        receipt.permit = await admit(caller)
+    except ServiceError as limited:
+        error = limited
+    receipt.refuse(error)
+    return error
+
+
+async def _submit(
+    request: CompletionRequest | ChatRequest, receipt: Receipt, permit: Permit
+) -> CompletionStream:
+    backend = runtime.get(request.model)
+    receipt.model = backend.name
+    prompts = await asyncio.to_thread(tokenize, backend, request)
+    receipt.prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+    return CompletionStream(request, receipt, permit, backend, prompts)
+
+
+class _Choice:
+    """One sequence on its way to text."""
+
+    def __init__(
+        self, index: int, request: GenerationRequest, backend: Backend, stops: Iterable[str]
+    ) -> None:
+        self.index = index
+        self.request = request
+        self.completion_tokens = 0
+        self.finish_reason: str | None = None
+        self._detokenizer = Detokenizer(backend.tokenizer.decode)
+        self._stops = StopMatcher(stops)
+
+    def take(self, output: SequenceOutput) -> Delta:
+        """Tokens after the one that completes a stop string are not the caller's: not counted."""
+        text = ""
+        for used, token in enumerate(output.token_ids, start=1):
+            self.completion_tokens += 1
+            text += self._stops.feed(self._detokenizer.feed((token,)))
+            if self._stops.matched is not None:
+                return self._end("stop", text, output.token_ids[:used])
+        self.completion_tokens = output.completion_tokens
+        if output.finish_reason is None:
+            return Delta(self.index, text, output.token_ids)
+        text += self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
+        reason = output.finish_reason if self._stops.matched is None else "stop"
+        return self._end(reason, text, output.token_ids)
+
+    def _end(self, reason: str, text: str, token_ids: tuple[int, ...]) -> Delta:
+        self.finish_reason = reason
+        return Delta(self.index, text, token_ids, reason)
+
+
+class CompletionStream:
+    """The Deltas of all choices, as they come; iterate on the event loop. Cancelling loses nothing.
+
+    Iterating raises ServiceError when the model fails. ``close`` belongs on every way out: it aborts
+    what still runs, releases the permit and writes the one UsageRecord.
+    """
+
+    def __init__(
+        self,
+        request: CompletionRequest | ChatRequest,
+        receipt: Receipt,
+        permit: Permit,
+        backend: Backend,
+        prompts: list[TokenizedPrompt],
+    ) -> None:
+        """Raises ServiceError when the engine does not take the request."""
+        self.request_id, self.model, self.permit = receipt.request_id, backend.name, permit
+        self._receipt = receipt
+        self._backend = backend
+        self._choices = _choices(request, receipt, backend, prompts)
+        self._ready = deque(
+            Delta(choice.index, prompts[choice.index // request.sampling.n].echo)
+            for choice in self._choices.values()
+            if prompts[choice.index // request.sampling.n].echo
+        )
+        self._error: ServiceError | None = None
+        self._closing = threading.Lock()
+        self._settled: Future[None] = Future()
+        try:
+            self._generation = backend.generate([choice.request for choice in self._choices.values()])
+        except EngineError as error:
+            raise from_engine(error, prompt_param(request)) from error
+        _open_streams.add(self)
+
+    @property
+    def usage(self) -> Usage:
+        """So far; final once ``aclose`` has returned."""
+        made = sum(self._tokens_of(choice) for choice in self._choices.values())
+        return Usage(self._receipt.prompt_tokens, made)
+
+    @property
+    def num_choices(self) -> int:
+        return len(self._choices)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delta:
+        while not self._ready:
+            if all(choice.finish_reason for choice in self._choices.values()):
+                self.close()
+                raise StopAsyncIteration
+            self._take(await self._generation.next())
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Idempotent, never blocks, from any thread. A client that left is charged for what the engine
+        really made, so its record is written when the engine says that it has stopped."""
+        if not self._closing.acquire(blocking=False):
+            return
+        for request_id in self._generation.open():
+            self._backend.abort(request_id)
+        self.permit.release()
+        if all(choice.finish_reason for choice in self._choices.values()):
+            self._settle()
+        else:
+            self._generation.when_ended(self._settle)
+
+    async def aclose(self) -> None:
+        """``close``, and wait until the record is written: ``usage`` is final then."""
+        self.close()
+        await asyncio.shield(asyncio.wrap_future(self._settled))
+
+    def _take(self, output: SequenceOutput) -> None:
+        choice = self._choices[output.request_id]
+        if choice.finish_reason is not None:  # news from before the abort that a stop string caused
+            return
+        if output.finish_reason in ("error", "abort"):
+            self._error = GenerationFailed(output.error or "The server is stopping.")
+            self.close()
+            raise self._error
+        self._receipt.first_token()
+        delta = choice.take(output)
+        self._ready.append(delta)
+        if delta.finish_reason is not None and output.finish_reason is None:
+            self._backend.abort(output.request_id)
+
+    def _tokens_of(self, choice: _Choice) -> int:
+        if choice.finish_reason is not None:
+            return choice.completion_tokens
+        return self._generation.completion_tokens(choice.request.request_id)
+
+    def _settle(self) -> None:
+        _open_streams.discard(self)
+        self._receipt.completion_tokens = self.usage.completion_tokens
+        reasons = [choice.finish_reason for choice in self._choices.values()]
+        if self._error is not None:
+            self._receipt.write(self._error.status, "error", self._error.code or "")
+        elif all(reasons):
+            self._receipt.write(200, "length" if "length" in reasons else "stop")
+        else:
+            self._receipt.write(CLIENT_LEFT, "abort")
+        self._settled.set_result(None)
+
+
+_open_streams: set[CompletionStream] = set()
+
+
+def close_all() -> None:
+    """For the end of the process: settle every stream whose reader will not come back."""
+    for stream in list(_open_streams):
+        stream.close()
+
+
+def _choices(
+    request: CompletionRequest | ChatRequest,
+    receipt: Receipt,
+    backend: Backend,
+    prompts: list[TokenizedPrompt],
+) -> dict[str, _Choice]:
+    """By the id of their sequence: prompts x n, in OpenAI's order."""
+    sampling = request.sampling
+    choices: dict[str, _Choice] = {}
+    for prompt in prompts:
+        for i in range(sampling.n):
+            index = len(choices)
+            sequence = GenerationRequest(
+                request_id=f"{receipt.request_id}-{index}",
+                prompt_ids=prompt.token_ids,
+                params=sampling.params(prompt.max_tokens, i),
+                owner=receipt.caller.owner,
+            )
+            choices[sequence.request_id] = _Choice(index, sequence, backend, sampling.stop)
+    return choices

@@ -1,0 +1,51 @@
+"""daphne in this process, with three things that it has no settings for: it keeps no more of a body than
+BodyLimit needs to see, its own refusals have OpenAI's shape, and a stop lets streams say why they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import daphne.http_protocol
+from daphne.endpoints import build_endpoint_description_strings
+from daphne.server import Server
+from django.conf import settings
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+from serving.errors import BadRequest, InternalError, error_body
+from serving.middleware import HEADER, new_request_id
+
+CHUNK = 64 * 1024  # bytes of a body that go to the application at a time
+
+
+class BoundedRequest(daphne.http_protocol.WebRequest):  # type: ignore[misc]  # daphne has no types
+    """daphne reads a body to its end before it calls the application; of a body over the limit this keeps
+    one byte more than that, which is enough to see it."""
+
+    def handleContentChunk(self, data: bytes) -> None:
+        room = settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1 - self.content.tell()
+        super().handleContentChunk(data[:room] if room < len(data) else data)
+
+    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
+        error = BadRequest(f"{body}.") if status < 500 else InternalError()
+        headers = [
+            (b"Content-Type", b"application/json"),
+            (HEADER.encode(), new_request_id().encode()),
+        ]
+        self.handle_reply({"type": "http.response.start", "status": status, "headers": headers})
+        self.handle_reply({"type": "http.response.body", "body": json.dumps(error_body(error)).encode()})
+
+
+def serve(application: Any, host: str, port: int, before_stop: Callable[[], None]) -> None:
+    """Until SIGINT or SIGTERM. ``before_stop`` then runs on a thread, while answers still go out."""
+    daphne.http_protocol.WebRequest = BoundedRequest
+    server = Server(
+        application=application,
+        endpoints=build_endpoint_description_strings(host=host, port=port),
+        request_buffer_size=CHUNK,
+        server_name="",
+    )
+    reactor.addSystemEventTrigger("before", "shutdown", deferToThread, before_stop)
+    server.run()

@@ -1,0 +1,60 @@
+"""What every answer under /v1, /healthz and /readyz has: an id, and OpenAI's shape when it is an error."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+
+from django.core.exceptions import SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from apikeys.errors import ServiceError
+from serving.errors import BadRequest, InternalError, NotFound, to_response
+
+log = logging.getLogger(__name__)
+
+HEADER = "x-request-id"
+_META_KEY = "serving.request_id"
+
+GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+def new_request_id() -> str:
+    return f"req-{uuid.uuid4().hex}"
+
+
+def request_id_of(request: HttpRequest | Request) -> str:
+    """The id that api_middleware gave to ``request``: also that of its UsageRecord."""
+    request_id: str = request.META[_META_KEY]
+    return request_id
+
+
+def api_middleware(get_response: GetResponse) -> GetResponse:
+    async def answer(request: HttpRequest) -> HttpResponseBase:
+        request_id = request.META[_META_KEY] = new_request_id()
+        try:
+            response = await get_response(request)
+        except Exception as error:
+            response = to_response(_explain(error, request, request_id))
+        response[HEADER] = request_id
+        if isinstance(response, HttpResponse):
+            response["Content-Length"] = str(len(response.content))
+        return response
+
+    return answer
+
+
+def _explain(error: Exception, request: HttpRequest, request_id: str) -> ServiceError:
+    match error:
+        case ServiceError():
+            return error
+        case Http404():
+            return NotFound(f"Unknown request URL: {request.method} {request.path}. Is it mistyped?")
+        case SuspiciousOperation():
+            return BadRequest("The request cannot be read.")
+        case _:
+            log.error("Request %s failed", request_id, exc_info=error)
+            return InternalError()

@@ -1,0 +1,204 @@
+"""What the OpenAPI schema says about the API: shapes made of the tables in schemas.py, and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+
+from serving.fields import Field, Refused
+from serving.schemas import CHAT_FIELDS, COMPLETION_FIELDS
+
+Json = dict[str, Any]
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def _object(properties: Json, required: list[str] | None = None) -> Json:
+    return {"type": "object", "properties": properties, "required": required or list(properties)}
+
+
+def _array(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def _request(fields: Mapping[str, Field | Refused]) -> Json:
+    honoured = {name: field for name, field in fields.items() if isinstance(field, Field)}
+    return {
+        **_object(
+            {name: field.described() for name, field in honoured.items()},
+            [name for name, field in honoured.items() if field.required],
+        ),
+        "additionalProperties": False,
+    }
+
+
+STRING: Json = {"type": "string"}
+INTEGER: Json = {"type": "integer"}
+NULLABLE_STRING: Json = {"type": "string", "nullable": True}
+FINISH_REASON: Json = {"type": "string", "enum": ["stop", "length"]}
+NOTHING: Json = {"type": "object", "nullable": True}
+
+USAGE = _object({"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER})
+ERROR = _object(
+    {"error": _object({"message": STRING, "type": STRING, "param": NULLABLE_STRING, "code": NULLABLE_STRING})}
+)
+MODEL = _object(
+    {
+        "id": STRING,
+        "object": {"type": "string", "enum": ["model"]},
+        "created": INTEGER,
+        "owned_by": STRING,
+        "root": {"type": "string", "description": "The model that answers to this name."},
+        "max_model_len": {"type": "integer", "nullable": True},
+    }
+)
+MODELS = _object({"object": {"type": "string", "enum": ["list"]}, "data": _array(MODEL)})
+
+
+def _answer(kind: str, choice: Json) -> Json:
+    return _object(
+        {
+            "id": STRING,
+            "object": {"type": "string", "enum": [kind]},
+            "created": INTEGER,
+            "model": STRING,
+            "choices": _array(choice),
+            "usage": USAGE,
+        }
+    )
+
+
+COMPLETION = _answer(
+    "text_completion",
+    _object({"index": INTEGER, "text": STRING, "logprobs": NOTHING, "finish_reason": FINISH_REASON}),
+)
+CHAT_COMPLETION = _answer(
+    "chat.completion",
+    _object(
+        {
+            "index": INTEGER,
+            "message": _object({"role": STRING, "content": STRING, "refusal": NULLABLE_STRING}),
+            "logprobs": NOTHING,
+            "finish_reason": FINISH_REASON,
+        }
+    ),
+)
+
+_HEAD = {"created": 1763800000, "model": "smollm2-135m-instruct"}
+_USAGE_EXAMPLE = {"prompt_tokens": 11, "completion_tokens": 8, "total_tokens": 19}
+
+COMPLETION_EXAMPLES = [
+    OpenApiExample(
+        "A completion",
+        request_only=True,
+        value={
+            "model": "open-autoglm-7b",
+            "prompt": "The capital of France is",
+            "max_tokens": 100,
+            "temperature": 0.7,
+        },
+    ),
+    OpenApiExample(
+        "Its answer",
+        response_only=True,
+        status_codes=["200"],
+        value={
+            "id": "cmpl-4f6c1d0e8b9a4c7d9e2f3a5b6c7d8e9f",
+            **_HEAD,
+            "object": "text_completion",
+            "choices": [
+                {"index": 0, "text": " Paris. It is also", "logprobs": None, "finish_reason": "length"}
+            ],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10},
+        },
+    ),
+]
+CHAT_EXAMPLES = [
+    OpenApiExample(
+        "A chat",
+        request_only=True,
+        value={
+            "model": "open-autoglm-7b",
+            "messages": [{"role": "user", "content": "Say hello."}],
+            "max_completion_tokens": 100,
+        },
+    ),
+    OpenApiExample(
+        "Its answer",
+        response_only=True,
+        status_codes=["200"],
+        value={
+            "id": "chatcmpl-4f6c1d0e8b9a4c7d9e2f3a5b6c7d8e9f",
+            **_HEAD,
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "Hello! How can I help?", "refusal": None},
+                    "logprobs": None,
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": _USAGE_EXAMPLE,
+        },
+    ),
+]
+
+_REFUSALS = {
+    400: ("The request is wrong; `param` names the field.", "invalid_request_error", "max_tokens", None),
+    401: ("There is no such key.", "invalid_request_error", None, "invalid_api_key"),
+    404: ("There is no such model.", "invalid_request_error", "model", "model_not_found"),
+    429: ("Too many requests; `Retry-After` says for how long.", "requests", None, "rate_limit_exceeded"),
+    503: ("The model is still loading, or busy.", "server_error", "model", "model_not_ready"),
+}
+
+
+def _refusals(*statuses: int) -> dict[int, OpenApiResponse]:
+    responses = {}
+    for status in statuses:
+        message, kind, param, code = _REFUSALS[status]
+        value = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+        example = OpenApiExample(code or "invalid", value=value)
+        responses[status] = OpenApiResponse(ERROR, message, examples=[example])
+    return responses
+
+
+def describes_generation(
+    summary: str, fields: Mapping[str, Field | Refused], answer: Json, examples: list[OpenApiExample]
+) -> Callable[[View], View]:
+    decorate: Callable[[View], View] = extend_schema(
+        summary=summary,
+        request={"application/json": _request(fields)},
+        responses={
+            200: OpenApiResponse(
+                answer,
+                "The answer; with `stream` it comes as `text/event-stream`: `data: {chunk}` for each piece, "
+                "`data: [DONE]` at the end.",
+            ),
+            **_refusals(400, 401, 404, 429, 503),
+        },
+        examples=examples,
+        tags=["Text"],
+    )
+    return decorate
+
+
+describes_completions = describes_generation(
+    "Continue a text", COMPLETION_FIELDS, COMPLETION, COMPLETION_EXAMPLES
+)
+describes_chat_completions = describes_generation(
+    "Answer in a conversation", CHAT_FIELDS, CHAT_COMPLETION, CHAT_EXAMPLES
+)
+describes_models = extend_schema(
+    operation_id="list_models",
+    summary="List models and their aliases",
+    responses={200: OpenApiResponse(MODELS), **_refusals(401)},
+    tags=["Models"],
+)
+describes_model = extend_schema(
+    operation_id="get_model",
+    summary="One model or alias",
+    responses={200: OpenApiResponse(MODEL), **_refusals(401, 404)},
+    tags=["Models"],
+)

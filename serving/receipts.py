@@ -1,0 +1,71 @@
+"""One request's line in the books: opened when it is known who asks, written exactly once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from apikeys import usage
+from apikeys.auth import Caller
+from apikeys.errors import ServiceError
+from apikeys.limits import Permit
+
+CLIENT_LEFT = 499  # nginx's status for a client that did not wait for the answer
+
+
+class Receipt:
+    """Fill in ``model``, ``permit``, ``prompt_tokens`` and ``completion_tokens`` as they become known."""
+
+    def __init__(self, caller: Caller, request_id: str, endpoint: str) -> None:
+        self.caller = caller
+        self.request_id = request_id
+        self.endpoint = endpoint
+        self.model = ""
+        self.stream = False
+        self.permit: Permit | None = None
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self._started_at = datetime.now(UTC)
+        self._started = time.monotonic()
+        self._ttft_ms: int | None = None
+        self._written = threading.Lock()
+
+    def first_token(self) -> None:
+        if self._ttft_ms is None:
+            self._ttft_ms = self._elapsed_ms()
+
+    def write(self, status: int, finish_reason: str = "", error_code: str = "") -> None:
+        """Release the permit and record the request, the first time; from any thread."""
+        if not self._written.acquire(blocking=False):
+            return
+        if self.permit is not None:
+            self.permit.release()
+        usage.record(
+            usage.UsageEvent(
+                request_id=self.request_id,
+                user_id=self.caller.user_id,
+                key_id=self.caller.key_id,
+                source=self.caller.source,
+                endpoint=self.endpoint,
+                model=self.model,
+                prompt_tokens=self.prompt_tokens,
+                completion_tokens=self.completion_tokens,
+                status=status,
+                finish_reason=finish_reason,
+                error_code=error_code,
+                started_at=self._started_at,
+                ttft_ms=self._ttft_ms,
+                duration_ms=self._elapsed_ms(),
+                stream=self.stream,
+            )
+        )
+
+    def refuse(self, error: ServiceError) -> None:
+        """Write that nothing came of the request, and tell the caller what is left in the bucket."""
+        if self.permit is not None:
+            error.headers = {**self.permit.headers, **error.headers}
+        self.write(error.status, error_code=error.code or error.type)
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)

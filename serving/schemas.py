@@ -1,0 +1,374 @@
+"""What may be asked: bodies are parsed here, once, into frozen dataclasses that are valid.
+
+Every field a client may send is in one of the tables below: honoured (a ``Field``), refused by name
+(``Refused``), or ignored. Anything else is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import IO, Any, NoReturn
+
+from rest_framework.parsers import BaseParser
+
+from serving.engine.core import SamplingParams
+from serving.errors import BadRequest, UnsupportedParameter
+from serving.fields import (
+    Field,
+    Refused,
+    boolean,
+    integer,
+    number,
+    parse_fields,
+    parse_text,
+    string,
+    wrong_type,
+)
+
+MAX_CHOICES = 128  # sequences of one request: prompts x n
+MAX_STOPS = 4
+MAX_TOKEN_ID = 2**31 - 1
+ROLES = ("system", "developer", "user", "assistant")
+
+Prompt = str | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What both endpoints share. ``max_tokens`` None: as the endpoint has it."""
+
+    max_tokens: int | None
+    temperature: float
+    top_p: float
+    top_k: int
+    n: int
+    stop: tuple[str, ...]
+    seed: int | None
+    ignore_eos: bool
+
+    def params(self, max_tokens: int, choice: int) -> SamplingParams:
+        """For the ``choice``-th of the ``n`` answers to one prompt: each has a seed of its own."""
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=self.temperature,
+            top_p=max(self.top_p, 1e-6),  # OpenAI's 0 means the likeliest token alone
+            top_k=max(self.top_k, 0),  # vLLM's -1 means off
+            seed=None if self.seed is None else (self.seed + choice) % 2**64,
+            ignore_eos=self.ignore_eos,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    model: str
+    prompts: tuple[Prompt, ...]
+    sampling: Sampling
+    stream: bool = False
+    include_usage: bool = False
+    echo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    model: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    stream: bool = False
+    include_usage: bool = False
+
+
+class StrictJSONParser(BaseParser):
+    """JSON as RFC 8259 has it: UTF-8, no NaN. Raises BadRequest for anything else."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: IO[bytes], *args: object, **kwargs: object) -> Any:
+        return parse_json(stream.read())
+
+
+def parse_json(body: bytes | str) -> Any:
+    try:
+        text = body if isinstance(body, str) else body.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The body is not valid UTF-8 (byte {error.start}).", code="invalid_utf8") from error
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}"
+        raise BadRequest(f"The body is not valid JSON: {error.msg} at {at}.", code="invalid_json") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; 5,000 brackets
+        raise BadRequest("The body is not JSON that can be read: too large a number, or too deep.") from error
+
+
+def parse_completion_request(body: Any) -> CompletionRequest:
+    """Raises BadRequest, which names the field."""
+    values = parse_fields(body, COMPLETION_FIELDS, IGNORED)
+    prompts, n = values["prompt"], values["n"]
+    if len(prompts) * n > MAX_CHOICES:
+        raise BadRequest(f"{len(prompts)} prompts x n = {n} is more than {MAX_CHOICES} choices.", param="n")
+    return CompletionRequest(
+        values["model"], prompts, _sampling(values), values["stream"], _include_usage(values), values["echo"]
+    )
+
+
+def parse_chat_request(body: Any) -> ChatRequest:
+    """Raises BadRequest, which names the field."""
+    values = parse_fields(body, CHAT_FIELDS, IGNORED)
+    limits = {values["max_tokens"], values["max_completion_tokens"]} - {None}
+    if len(limits) > 1:
+        raise BadRequest(
+            "'max_tokens' and 'max_completion_tokens' differ; send one of them.", param="max_tokens"
+        )
+    values["max_tokens"] = limits.pop() if limits else None
+    return ChatRequest(
+        values["model"], values["messages"], _sampling(values), values["stream"], _include_usage(values)
+    )
+
+
+def _sampling(values: dict[str, Any]) -> Sampling:
+    return Sampling(**{name: values[name] for name in Sampling.__slots__})
+
+
+def _include_usage(values: dict[str, Any]) -> bool:
+    options = values["stream_options"]
+    if options is not None and not values["stream"]:
+        raise BadRequest("'stream_options' is only allowed with 'stream': true.", param="stream_options")
+    return options is not None and options["include_usage"]
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise BadRequest(f"The body is not valid JSON: {name} is not a JSON number.", code="invalid_json")
+
+
+def _parse_prompt(value: Any, path: str) -> tuple[Prompt, ...]:
+    match value:
+        case str():
+            return (parse_text(value, path),)
+        case [int(), *_]:
+            return (_parse_token_ids(value, path),)
+        case [str() | list(), *_]:
+            return tuple(_parse_one_prompt(item, f"{path}[{i}]") for i, item in enumerate(value))
+        case _:
+            raise BadRequest(
+                f"'{path}' must be a string, strings, token ids, or lists of token ids, and not empty.",
+                param=path,
+            )
+
+
+def _parse_one_prompt(value: Any, path: str) -> Prompt:
+    return _parse_token_ids(value, path) if isinstance(value, list) else parse_text(value, path)
+
+
+def _parse_token_ids(value: list[Any], path: str) -> tuple[int, ...]:
+    if not value:
+        raise BadRequest(f"'{path}' must not be empty.", param=path)
+    for token in value:
+        if type(token) is not int or not 0 <= token <= MAX_TOKEN_ID:
+            raise BadRequest(f"'{path}' must hold token ids: integers of 0 and above.", param=path)
+    return tuple(value)
+
+
+def _parse_stop(value: Any, path: str) -> tuple[str, ...]:
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list):
+        raise wrong_type(path, "a string or an array of strings", value)
+    if len(stops) > MAX_STOPS:
+        raise BadRequest(f"'{path}' must hold at most {MAX_STOPS} strings; not {len(stops)}.", param=path)
+    texts = tuple(parse_text(item, f"{path}[{i}]") for i, item in enumerate(stops))
+    if "" in texts:
+        raise BadRequest(f"'{path}' must not hold an empty string.", param=path)
+    return texts
+
+
+def _parse_messages(value: Any, path: str) -> tuple[Message, ...]:
+    if not isinstance(value, list):
+        raise wrong_type(path, "an array of messages", value)
+    if not value:
+        raise BadRequest(f"'{path}' must hold at least one message.", param=path)
+    return tuple(_parse_message(item, f"{path}[{i}]") for i, item in enumerate(value))
+
+
+def _parse_message(value: Any, path: str) -> Message:
+    values = parse_fields(value, MESSAGE_FIELDS, IGNORED_IN_MESSAGE, at=path)
+    role = "system" if values["role"] == "developer" else values["role"]
+    return Message(role, values["content"])
+
+
+def _parse_content(value: Any, path: str) -> str:
+    if isinstance(value, list):
+        return "".join(_parse_part(part, f"{path}[{i}]") for i, part in enumerate(value))
+    if not isinstance(value, str):
+        raise wrong_type(path, "a string or an array of text parts", value)
+    return parse_text(value, path)
+
+
+def _parse_part(value: Any, path: str) -> str:
+    if isinstance(value, dict) and value.get("type") in ("image_url", "input_audio", "file"):
+        raise UnsupportedParameter(f"{path}.type", "Its models read text.")
+    text: str = parse_fields(value, PART_FIELDS, frozenset(), at=path)["text"]
+    return text
+
+
+def _parse_stream_options(value: Any, path: str) -> dict[str, Any]:
+    return parse_fields(value, STREAM_OPTIONS_FIELDS, frozenset({"include_obfuscation"}), at=path)
+
+
+STREAM_OPTIONS_FIELDS: dict[str, Field | Refused] = {
+    "include_usage": boolean(about="Send the token counts in one more chunk at the end."),
+}
+PART_FIELDS: dict[str, Field | Refused] = {
+    "type": string(required=True, choices=("text",)),
+    "text": string(required=True),
+}
+MESSAGE_FIELDS: dict[str, Field | Refused] = {
+    "role": string("Who speaks.", required=True, choices=ROLES),
+    "content": Field(
+        _parse_content,
+        {
+            "description": "The text, or its parts.",
+            "oneOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            name: field.described()
+                            for name, field in PART_FIELDS.items()
+                            if isinstance(field, Field)
+                        },
+                        "required": ["type", "text"],
+                    },
+                },
+            ],
+        },
+        required=True,
+    ),
+    "tool_calls": Refused("It has no tools.", ([],)),
+    "function_call": Refused("It has no tools."),
+    "audio": Refused("Its models write text."),
+}
+# Clients send the server's own messages back, with all that was in them.
+IGNORED_IN_MESSAGE = frozenset({"name", "refusal", "annotations", "reasoning_content"})
+
+# Without effect on the answer, so that leaving them out of account is no lie.
+IGNORED = frozenset(
+    {
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    }
+)
+
+SAMPLING_FIELDS: dict[str, Field | Refused] = {
+    "model": string("The name or an alias of a model: see /v1/models.", required=True),
+    "temperature": number(0, 2, 1.0, "0 always takes the likeliest token."),
+    "top_p": number(0, 1, 1.0, "Sample from the likeliest tokens that make up this much probability."),
+    "top_k": integer(-1, 2**31 - 1, 0, "Sample from this many tokens; 0 or -1 is off."),
+    "n": integer(1, MAX_CHOICES, 1, "Answers to each prompt."),
+    "stop": Field(
+        _parse_stop,
+        {
+            "description": f"Up to {MAX_STOPS} strings that end the text; they are not part of it.",
+            "oneOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "maxItems": MAX_STOPS},
+            ],
+        },
+        default=(),
+    ),
+    "seed": integer(-(2**63), 2**63 - 1, about="The same seed and parameters give the same text."),
+    "ignore_eos": boolean(about="Go on after the model says that it has finished (vLLM's)."),
+    "stream": boolean(about="Answer with server-sent events, one for each piece of text."),
+    "stream_options": Field(
+        _parse_stream_options,
+        {
+            "type": "object",
+            "description": "With streaming only.",
+            "properties": {"include_usage": {"type": "boolean", "default": False}},
+        },
+    ),
+    "frequency_penalty": Refused("Leave it at 0.", (0, 0.0)),
+    "presence_penalty": Refused("Leave it at 0.", (0, 0.0)),
+    "repetition_penalty": Refused("Leave it at 1.", (1, 1.0)),
+    "logit_bias": Refused("Leave it out.", ({},)),
+    "min_p": Refused("Leave it at 0, or use top_p.", (0, 0.0)),
+    "min_tokens": Refused("Leave it at 0.", (0,)),
+}
+
+COMPLETION_FIELDS: dict[str, Field | Refused] = {
+    **SAMPLING_FIELDS,
+    "prompt": Field(
+        _parse_prompt,
+        {
+            "description": "A string, strings, token ids, or lists of token ids.",
+            "oneOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+                {
+                    "type": "array",
+                    "items": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+                    "minItems": 1,
+                },
+            ],
+        },
+        required=True,
+    ),
+    "max_tokens": integer(1, 2**31 - 1, about="Generate at most this many tokens; 16 when left out."),
+    "echo": boolean(about="Put the prompt before the text."),
+    "best_of": Refused("Use n.", (1,)),
+    "logprobs": Refused("Leave it out.", (False,)),
+    "prompt_logprobs": Refused("Leave it out.", (False,)),
+    "suffix": Refused("Its models cannot fill in between.", ("",)),
+}
+
+CHAT_FIELDS: dict[str, Field | Refused] = {
+    **SAMPLING_FIELDS,
+    "messages": Field(
+        _parse_messages,
+        {
+            "type": "array",
+            "minItems": 1,
+            "description": "The conversation so far.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    name: field.described()
+                    for name, field in MESSAGE_FIELDS.items()
+                    if isinstance(field, Field)
+                },
+                "required": ["role", "content"],
+            },
+        },
+        required=True,
+    ),
+    "max_completion_tokens": integer(
+        1, 2**31 - 1, about="Generate at most this many tokens; what is left of the context when left out."
+    ),
+    "max_tokens": integer(1, 2**31 - 1, about="The older name of max_completion_tokens."),
+    "logprobs": Refused("Leave it out.", (False,)),
+    "top_logprobs": Refused("Leave it out.", (0,)),
+    "tools": Refused("It has no tools.", ([],)),
+    "tool_choice": Refused("It has no tools.", ("none", "auto")),
+    "parallel_tool_calls": Refused("It has no tools.", (True, False)),
+    "functions": Refused("It has no tools.", ([],)),
+    "function_call": Refused("It has no tools.", ("none", "auto")),
+    "response_format": Refused("It writes plain text.", ({"type": "text"},)),
+    "modalities": Refused("It writes text.", (["text"],)),
+    "audio": Refused("It writes text."),
+    "prediction": Refused("Leave it out."),
+    "reasoning_effort": Refused("Its models do not think aloud.", ("none",)),
+    "verbosity": Refused("Ask for it in the prompt.", ("medium",)),
+    "web_search_options": Refused("It does not search the web."),
+}

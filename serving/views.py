@@ -1,0 +1,225 @@
+"""The API: /v1/..., whether the server is alive and ready, and the page to browse all that."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, cast
+
+from adrf.views import APIView
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views.generic import TemplateView
+from drf_spectacular.generators import SchemaGenerator
+from rest_framework import exceptions as drf
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from apikeys.auth import Caller
+from apikeys.errors import ServiceError
+from serving import runtime
+from serving.answers import Answer, ChatAnswer, Choice, TextAnswer
+from serving.completions import CompletionStream, refuse, start_completion
+from serving.errors import ModelNotReady, error_body, from_drf, json_response
+from serving.middleware import request_id_of
+from serving.openapi import (
+    describes_chat_completions,
+    describes_completions,
+    describes_model,
+    describes_models,
+)
+from serving.runtime import ModelStatus
+from serving.schemas import (
+    ChatRequest,
+    CompletionRequest,
+    StrictJSONParser,
+    parse_chat_request,
+    parse_completion_request,
+)
+from serving.sse import EventStream
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """Clients of this API send any ``Accept``; none of them wants a 406."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
+        kind = request.content_type.partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == kind), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
+class ApiView(APIView):  # type: ignore[misc]  # adrf has no types
+    """Base of the views under /v1. ``request.auth`` is the Caller."""
+
+    http_method_names = ("get", "head", "post")
+    content_negotiation_class = AlwaysJSON
+    parser_classes = (StrictJSONParser,)
+
+
+class GenerationView(ApiView):
+    """What both endpoints do: parse, start, then answer at once or as it comes."""
+
+    endpoint: ClassVar[str]
+    answer: ClassVar[type[Answer]]
+
+    @abstractmethod
+    def parse(self, body: Any) -> CompletionRequest | ChatRequest:
+        """Raises BadRequest."""
+
+    async def generate(self, request: Request) -> HttpResponseBase:
+        asked = await self._parse(request)
+        stream = await start_completion(
+            _caller(request), asked, request_id=request_id_of(request), endpoint=self.endpoint
+        )
+        answer = self.answer(stream, include_usage=asked.include_usage)
+        if not asked.stream:
+            return await _answer_at_once(stream, answer)
+        events = EventStream(stream, answer, include_usage=asked.include_usage)
+        headers = {**stream.permit.headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return StreamingHttpResponse(events, headers=headers, content_type="text/event-stream")
+
+    async def _parse(self, request: Request) -> CompletionRequest | ChatRequest:
+        try:
+            return self.parse(request.data)
+        except (ServiceError, drf.APIException) as error:
+            raise await refuse(
+                _caller(request), from_drf(error), request_id=request_id_of(request), endpoint=self.endpoint
+            ) from error
+
+
+class CompletionsView(GenerationView):
+    endpoint = "/v1/completions"
+    answer = TextAnswer
+
+    def parse(self, body: Any) -> CompletionRequest:
+        return parse_completion_request(body)
+
+    @describes_completions
+    async def post(self, request: Request) -> HttpResponseBase:
+        return await self.generate(request)
+
+
+class ChatCompletionsView(GenerationView):
+    endpoint = "/v1/chat/completions"
+    answer = ChatAnswer
+
+    def parse(self, body: Any) -> ChatRequest:
+        return parse_chat_request(body)
+
+    @describes_chat_completions
+    async def post(self, request: Request) -> HttpResponseBase:
+        return await self.generate(request)
+
+
+class ModelsView(ApiView):
+    @describes_models
+    async def get(self, request: Request) -> HttpResponseBase:
+        data = [
+            _model_object(name, status)
+            for status in runtime.status()
+            for name in (status.name, *status.spec.aliases)
+        ]
+        return json_response({"object": "list", "data": data})
+
+
+class ModelView(ApiView):
+    @describes_model
+    async def get(self, request: Request, name: str) -> HttpResponseBase:
+        return json_response(_model_object(name, runtime.find(name)))
+
+
+class PublicView(ApiView):
+    """For anybody, without a key."""
+
+    authentication_classes = ()
+    schema = None
+
+
+class AliveView(PublicView):
+    """The process answers. Says nothing about models: restarting does not help those."""
+
+    async def get(self, request: Request) -> HttpResponseBase:
+        return json_response({"status": "alive"})
+
+
+class ReadyView(PublicView):
+    """Whether every model is loaded; if not, 503 and why."""
+
+    async def get(self, request: Request) -> HttpResponseBase:
+        statuses = runtime.status()
+        models = [_readiness(status) for status in statuses]
+        waiting = [_why_not_ready(status) for status in statuses if status.state != "ready"]
+        if waiting or not statuses:
+            error = ModelNotReady(" ".join(waiting) or "No model has been declared yet.")
+            return json_response({**error_body(error), "models": models}, status=503)
+        return json_response({"status": "ready", "models": models})
+
+
+class SchemaView(PublicView):
+    async def get(self, request: Request) -> HttpResponseBase:
+        return json_response(_openapi_schema())
+
+
+class DocsPage(TemplateView):
+    """Swagger UI over /v1/openapi.json."""
+
+    template_name = "serving/docs.html"
+
+
+def _caller(request: Request) -> Caller:
+    return cast(Caller, request.auth)
+
+
+async def _answer_at_once(stream: CompletionStream, answer: Answer) -> HttpResponseBase:
+    """Cancelled when the client leaves; that closes the stream too."""
+    choices = [Choice(index) for index in range(stream.num_choices)]
+    try:
+        async for delta in stream:
+            choices[delta.index].text += delta.text
+            choices[delta.index].finish_reason = delta.finish_reason
+        return json_response(answer.whole(choices, stream.usage), headers=stream.permit.headers)
+    finally:
+        stream.close()
+
+
+def _model_object(name: str, status: ModelStatus) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": status.created,
+        "owned_by": "open-autoglm-console",
+        "root": status.name,
+        "max_model_len": status.context_length,
+    }
+
+
+def _readiness(status: ModelStatus) -> dict[str, Any]:
+    return {
+        "id": status.name,
+        "state": status.state,
+        "progress": round(status.progress, 3),
+        "reason": status.reason or None,
+    }
+
+
+def _why_not_ready(status: ModelStatus) -> str:
+    if status.state == "failed":
+        return f"{status.name} could not be loaded: {status.reason}"
+    return f"{status.name} is being loaded ({status.activity}, {status.progress:.0%})."
+
+
+@functools.cache
+def _openapi_schema() -> dict[str, Any]:
+    from serving.urls import api_urlpatterns  # they name these views
+
+    generator = SchemaGenerator(patterns=api_urlpatterns)  # type: ignore[no-untyped-call]
+    schema: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
+    return schema
