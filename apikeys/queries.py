@@ -178,4 +178,6 @@ def _latency(filters: UsageFilters, field: str) -> Latency:
     count = values.count()
     if not count:
         return Latency(None, None)
-    return Latency(*(values[math.ceil(count * percent / 100) - 1] for percent in (50, 95)))
+    ranks = [math.ceil(count * percent / 100) for percent in (50, 95)]
+    # Slices, because pruning may have taken some of them since they were counted.
+    return Latency(*(next(iter(values[rank - 1 : rank]), None) for rank in ranks))

@@ -27,6 +27,7 @@ BATCH = 1000  # records in one transaction
 GATHER = 0.05  # seconds in which a batch gathers, and by which a dashboard may be late
 RETRY = 1.0  # seconds between tries while the database is away
 ADOPT_EVERY = 5.0  # seconds between looks for what dead processes left
+STOP_WITHIN = 10.0  # seconds; after a longer wait for the database, the next start goes on
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class UsageWriter:
 
     def start(self) -> None:
         self._stopping.clear()
+        self._wake.set()  # dead processes may have left something
         self._thread = threading.Thread(target=self._run, name="usage-writer", daemon=True)
         self._thread.start()
 
@@ -96,15 +98,15 @@ class UsageWriter:
         if self._thread is not None:
             self._stopping.set()
             self._wake.set()
-            self._thread.join()
+            self._thread.join(STOP_WITHIN)
             self._thread = None
 
     def _run(self) -> None:
         healthy = True
         while not self._stopping.is_set():
-            healthy = self._move(was_healthy=healthy)
             self._wake.wait(ADOPT_EVERY) if healthy else self._stopping.wait(RETRY)
             self._stopping.wait(GATHER)
+            healthy = self._move(was_healthy=healthy)
         self._move(was_healthy=healthy)
         connection.close()
 
@@ -143,7 +145,7 @@ def _store(events: Sequence[UsageEvent], journal: Journal) -> None:
     try:
         # Durable: inside somebody's transaction, a rollback would take what the journal has given up.
         with transaction.atomic(durable=True):
-            UsageRecord.objects.bulk_create(map(_to_record, events), ignore_conflicts=True)
+            _insert([_to_record(event) for event in events])
             _note_use_of_keys(events)
     except (DataError, IntegrityError, OverflowError, ValueError) as error:
         if len(events) == 1:
@@ -153,6 +155,14 @@ def _store(events: Sequence[UsageEvent], journal: Journal) -> None:
         half = len(events) // 2
         _store(events[:half], journal)
         _store(events[half:], journal)
+
+
+def _insert(records: Sequence[UsageRecord]) -> None:
+    UsageRecord.objects.bulk_create(records, ignore_conflicts=True)
+    # What is ignored should be second copies. SQLite also ignores rows that break any other rule.
+    request_ids = {record.request_id for record in records}
+    if UsageRecord.objects.filter(request_id__in=request_ids).count() < len(request_ids):
+        raise IntegrityError("a field is out of its range")
 
 
 def _to_record(event: UsageEvent) -> UsageRecord:

@@ -65,11 +65,16 @@ def test_a_model_name_that_is_no_text_or_too_long_is_cut_to_fit(recorded: Record
     assert UsageRecord.objects.get(request_id=event.request_id).model == "a?" + "模" * 198
 
 
+@pytest.mark.parametrize("wrong", [{"prompt_tokens": 2**70}, {"duration_ms": -1}, {"user_id": None}])
 def test_one_record_that_the_database_refuses_does_not_keep_the_others(
-    writer: UsageWriter, tmp_path: Path, db: None, caplog: pytest.LogCaptureFixture
+    wrong: dict[str, object],
+    writer: UsageWriter,
+    tmp_path: Path,
+    db: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     good = [make_event() for _ in range(9)]
-    bad = make_event(prompt_tokens=2**70)
+    bad = make_event(**wrong)
     for event in [*good[:4], bad, *good[4:]]:
         writer.record(event)
     writer.flush()
