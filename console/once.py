@@ -6,15 +6,17 @@ end up in histories and logs, and a page that answers the POST itself would mint
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest
 
 _PREFIX = "once:"
 
 
-def put(request: HttpRequest, name: str, value: dict[str, str]) -> None:
+def put(request: HttpRequest, name: str, value: dict[str, Any]) -> None:
     request.session[_PREFIX + name] = value
 
 
-def take(request: HttpRequest, name: str) -> dict[str, str] | None:
-    value: dict[str, str] | None = request.session.pop(_PREFIX + name, None)
+def take(request: HttpRequest, name: str) -> dict[str, Any] | None:
+    value: dict[str, Any] | None = request.session.pop(_PREFIX + name, None)
     return value

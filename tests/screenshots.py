@@ -68,12 +68,15 @@ def sign_in(browser: Browser, url: str, email: str, password: str) -> list[dict[
 
 
 def shoot(page: Page, path: str, folder: Path, look: str) -> None:
-    page.on("console", lambda line: print(path, look, line.text) if line.type == "error" else None)
-    page.on("pageerror", lambda error: print(path, look, error))
+    page.on(
+        "console",
+        lambda line: sys.stderr.write(f"{path} {look} {line.text}\n") if line.type == "error" else None,
+    )
+    page.on("pageerror", lambda error: sys.stderr.write(f"{path} {look} {error}\n"))
     page.goto(path)
     page.wait_for_timeout(500)
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        print(path, look, "is wider than the window")
+        sys.stderr.write(f"{path} {look} is wider than the window\n")
     name = path.partition("?")[0].strip("/").replace("/", "-") or "home"
     page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
 

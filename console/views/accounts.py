@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account import views as allauth
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
@@ -13,6 +12,7 @@ from django.views.decorators.http import require_safe
 from console import invitations
 from console.accounts import INVITATION_TOKEN, invitation_of
 from console.forms import SignupForm
+from console.mail import has_mail_server
 from console.signup import has_administrator, policy
 from console.throttle import Limit, posted, throttled
 
@@ -31,7 +31,8 @@ class SignupView(allauth.SignupView):  # type: ignore[misc]
 class PasswordResetDoneView(allauth.PasswordResetDoneView):  # type: ignore[misc]
     """Says where the mail went when no mail server is set up: to the log."""
 
-    extra_context = {"mail_goes_to_log": settings.EMAIL_BACKEND.endswith("console.EmailBackend")}
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), "mail_goes_to_log": not has_mail_server()}
 
 
 login = throttled(

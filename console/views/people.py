@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from console import invitations, once
 from console.forms import InviteForm
+from console.mail import has_mail_server
 from console.models import Invitation, User
 from console.requests import PersonRequest, administrator_required
 from console.signup import policy
@@ -37,8 +38,8 @@ def invite(request: PersonRequest) -> HttpResponse:
         return _page(request, form, status=400)
     invitation, token = invitations.invite(form.cleaned_data["email"], request.user)
     link = request.build_absolute_uri(reverse("console:invitation", args=[token]))
-    _send(request, invitation, link)
-    once.put(request, "invitation", {"email": invitation.email, "link": link})
+    mailed = _send(request, invitation, link)
+    once.put(request, "invitation", {"email": invitation.email, "link": link, "mailed": mailed})
     return redirect("console:people")
 
 
@@ -51,14 +52,16 @@ def withdraw(request: PersonRequest, invitation_id: int) -> HttpResponse:
     return redirect("console:people")
 
 
-def _send(request: PersonRequest, invitation: Invitation, link: str) -> None:
-    """Mails the link. Without a mail server the administrator still has it on the page."""
+def _send(request: PersonRequest, invitation: Invitation, link: str) -> bool:
+    """Mails the link, and says whether it did. The administrator has it on the page in any case."""
     context = {"link": link, "inviter": request.user.email, "invitation": invitation}
     body = render_to_string("console/invitation.txt", context, request)
     try:
         send_mail(_("You are invited to Open-AutoGLM Console"), body, None, [invitation.email])
     except (SMTPException, OSError) as error:
         messages.warning(request, _("The mail could not be sent (%s). Pass the link on yourself.") % error)
+        return False
+    return has_mail_server()
 
 
 def _page(request: PersonRequest, form: InviteForm, status: int = 200) -> HttpResponse:

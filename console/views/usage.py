@@ -15,7 +15,7 @@ from apikeys.models import ApiKey
 from console.requests import PersonRequest, person_required
 from console.snippets import quick_start
 
-LATEST = 25  # requests listed one by one
+LATEST = 10  # requests listed one by one
 
 
 @person_required
