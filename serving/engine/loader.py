@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from serving.engine.core import EngineConfig, EngineError, ModelLoadError, ModelRunner
+from serving.engine.kernels.binding import KernelError
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSpec
+from serving.engine.native_runner import NativeRunner
 from serving.engine.tokenizer import Tokenizer
 from serving.engine.transformers_runner import load_transformers_runner
 
@@ -40,10 +43,11 @@ def load(spec: ModelSpec, models_dir: Path, report: Callable[[str, float], None]
 
     Raises ModelLoadError in one line that says what to do.
     """
+    _check_device(spec)
     folder = prepare(spec, models_dir, lambda label, done: report(label, done * _FILES_SHARE))
     report(f"Loading {spec.name}", _FILES_SHARE)
     try:
-        loaded = _load_folder(spec, folder)
+        loaded = _load_folder(spec, folder, models_dir.parent / "kernels")
     except (EngineError, MemoryError):
         raise
     except Exception as error:  # torch, transformers, accelerate and bitsandbytes have no common base
@@ -53,11 +57,20 @@ def load(spec: ModelSpec, models_dir: Path, report: Callable[[str, float], None]
     return loaded
 
 
-def _load_folder(spec: ModelSpec, folder: Path) -> LoadedModel:
+def _check_device(spec: ModelSpec) -> None:
+    if not spec.device_map.startswith("cuda") or torch.cuda.is_available():
+        return
+    raise ModelLoadError(
+        f'{spec.name}: device_map = "{spec.device_map}" needs an NVIDIA GPU, and torch sees none here.'
+        ' Supported here: "cpu" or "auto", with any dtype and quantization "none", "int8" or "int4".'
+    )
+
+
+def _load_folder(spec: ModelSpec, folder: Path, kernels_dir: Path) -> LoadedModel:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    runner, reason = _load_runner(spec, folder, config)
-    log.info("%s: %s runner, %s", spec.name, type(runner).__name__, reason)
+    runner, reason = _load_runner(spec, folder, kernels_dir, config)
+    log.info("%s: %s, because %s", spec.name, type(runner).__name__, reason)
     return LoadedModel(
         spec=spec,
         tokenizer=Tokenizer(tokenizer),
@@ -68,8 +81,20 @@ def _load_folder(spec: ModelSpec, folder: Path) -> LoadedModel:
     )
 
 
-def _load_runner(spec: ModelSpec, folder: Path, config: Any) -> tuple[ModelRunner, str]:
-    return load_transformers_runner(folder, spec), "it runs every causal model of transformers"
+def _load_runner(spec: ModelSpec, folder: Path, kernels_dir: Path, config: Any) -> tuple[ModelRunner, str]:
+    """The fast runner where it can run ``spec``, else the general one; and why."""
+    if spec.device_map == "auto" and torch.cuda.is_available():
+        return load_transformers_runner(folder, spec), "there is a GPU"
+    supported, reason = NativeRunner.supports(config, spec)
+    if supported:
+        try:
+            fast = NativeRunner.from_pretrained(
+                folder, spec.quantization, name=spec.name, kernels_dir=kernels_dir
+            )
+            return fast, reason
+        except KernelError as error:
+            reason = str(error)
+    return load_transformers_runner(folder, spec), f"the native runner cannot: {reason}"
 
 
 def engine_config(spec: ModelSpec, config: Any, kv_bytes_per_token: int) -> EngineConfig:

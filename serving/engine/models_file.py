@@ -20,7 +20,7 @@ SourceKind = Literal["wheel", "huggingface", "path", "gguf"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-_WHEEL = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+")
+_WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+")
 
 
 @dataclass(frozen=True, slots=True)

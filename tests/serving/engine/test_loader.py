@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config
+
+from serving.engine.core import ModelLoadError
+from serving.engine.loader import engine_config, load
+from serving.engine.models_file import ModelSource, ModelSpec
+from serving.engine.native_runner import NativeRunner
+from serving.engine.transformers_runner import TransformersRunner
+
+
+def silent(label: str, fraction: float) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> ModelSpec:
+    folder = tmp_path_factory.mktemp("gpt2")
+    config = GPT2Config(vocab_size=49152, n_embd=32, n_layer=1, n_head=2, n_positions=128)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
+    return ModelSpec("gpt2", ModelSource("path", str(folder)), dtype="float32", device_map="cpu")
+
+
+def test_the_default_model_gets_the_native_runner_and_says_why(
+    default_spec: ModelSpec, model_folder: Path
+) -> None:
+    spec = replace(default_spec, device_map="cpu")
+    reports: list[float] = []
+    loaded = load(spec, model_folder.parent, lambda label, fraction: reports.append(fraction))
+    assert isinstance(loaded.runner, NativeRunner)
+    assert "int8" in loaded.runner_reason
+    assert loaded.architecture == "LlamaForCausalLM"
+    assert (reports == sorted(reports), reports[-1]) == (True, 1.0)
+
+
+def test_other_architectures_get_the_general_runner_and_say_why(tiny_gpt2: ModelSpec, tmp_path: Path) -> None:
+    loaded = load(tiny_gpt2, tmp_path, silent)
+    assert isinstance(loaded.runner, TransformersRunner)
+    assert loaded.runner_reason.startswith("the native runner cannot")
+    assert loaded.config.max_model_len == 128
+
+
+def test_a_folder_without_weights_is_named_in_one_line(tiny_gpt2: ModelSpec, tmp_path: Path) -> None:
+    source = Path(tiny_gpt2.source.location)
+    (tmp_path / "config.json").write_text((source / "config.json").read_text())
+    spec = replace(tiny_gpt2, source=replace(tiny_gpt2.source, location=str(tmp_path)))
+    with pytest.raises(ModelLoadError, match="gpt2 cannot be loaded from") as error:
+        load(spec, tmp_path, silent)
+    assert "\n" not in str(error.value)
+
+
+def test_a_gpu_that_is_not_there_is_said_with_what_is_supported(
+    tiny_gpt2: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelLoadError, match='Supported here: "cpu" or "auto"'):
+        load(replace(tiny_gpt2, device_map="cuda:0"), tmp_path, silent)
+
+
+@pytest.fixture(scope="module")
+def config(model_folder: Path) -> Any:
+    return AutoConfig.from_pretrained(model_folder)
+
+
+def test_the_cache_has_as_many_blocks_as_the_memory_allows(default_spec: ModelSpec, config: Any) -> None:
+    sized = engine_config(replace(default_spec, kv_cache_mib=100), config, kv_bytes_per_token=2**14)
+    assert sized.kv_blocks * sized.block_size == 6400
+    assert sized.max_model_len == 6400, "less than the model's 8192, for more would not fit"
+
+
+def test_a_length_beyond_the_model_or_the_cache_is_refused(default_spec: ModelSpec, config: Any) -> None:
+    with pytest.raises(ModelLoadError, match="at most 8192 tokens: lower max_model_len"):
+        engine_config(replace(default_spec, max_model_len=8193), config, 1)
+    with pytest.raises(ModelLoadError, match="holds 64 tokens only"):
+        engine_config(replace(default_spec, max_model_len=100, kv_cache_mib=1), config, 2**14)
