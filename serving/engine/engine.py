@@ -89,6 +89,11 @@ class Engine:
         else:
             self._thread.join()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs: false before ``start``, after ``stop`` and after it crashed."""
+        return self._thread.is_alive() and not self._stopping
+
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its outputs come through ``deliver``.
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from serving.engine.core import EngineConfig, EngineError, ModelLoadError, ModelRunner
-from serving.engine.kernels.binding import KernelError
+from serving.engine.kernels.build import KernelError
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSpec
 from serving.engine.native_runner import NativeRunner

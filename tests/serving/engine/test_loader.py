@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config
 
-from serving.engine.core import ModelLoadError
+from serving.engine.core import GenerationRequest, ModelLoadError, SamplingParams, SequenceOutput
+from serving.engine.engine import Engine
 from serving.engine.loader import engine_config, load
 from serving.engine.models_file import ModelSource, ModelSpec
 from serving.engine.native_runner import NativeRunner
@@ -38,6 +40,27 @@ def test_the_default_model_gets_the_native_runner_and_says_why(
     assert "int8" in loaded.runner_reason
     assert loaded.architecture == "LlamaForCausalLM"
     assert (reports == sorted(reports), reports[-1]) == (True, 1.0)
+
+
+def test_the_default_model_answers_through_an_engine(default_spec: ModelSpec, model_folder: Path) -> None:
+    loaded = load(replace(default_spec, device_map="cpu"), model_folder.parent, silent)
+    tokens: list[int] = []
+    done = threading.Event()
+
+    def receive(outputs: list[SequenceOutput]) -> None:
+        for output in outputs:
+            tokens.extend(output.token_ids)
+            if output.finish_reason:
+                done.set()
+
+    engine = Engine(loaded.config, loaded.runner, receive)
+    engine.start()
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tuple(loaded.tokenizer.apply_chat_template(question))
+    engine.submit(GenerationRequest("r", prompt, SamplingParams(max_tokens=20, temperature=0)))
+    assert done.wait(60)
+    engine.stop()
+    assert loaded.tokenizer.decode(tokens) == "The capital of France is Paris."
 
 
 def test_other_architectures_get_the_general_runner_and_say_why(tiny_gpt2: ModelSpec, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from serving.engine import sampler
 from serving.engine.randomness import uniform
 from serving.engine.sampler import Sampler, SamplingRow
 
@@ -86,3 +87,19 @@ def test_half_precision_logits_and_extreme_ones_work() -> None:
     logits = torch.tensor([[1e4, -1e4, float("-inf"), 0.0]], dtype=torch.bfloat16)
     assert Sampler()(logits, [row(0.99, temperature=0.01)]) == [0]
     assert Sampler()(logits, [row(0.99, temperature=100.0)]) == [0]
+
+
+@pytest.mark.parametrize("top_k", [0, 3, 40, 2000])
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
+def test_looking_at_the_most_probable_first_changes_no_draw(
+    top_k: int, top_p: float, spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(top_k)
+    # Rounded, so that equals are everywhere, also across the edge of what is looked at first.
+    logits = (torch.randn(200, 3000, generator=generator) * spread * 4).round() / 4
+    rows = [row(uniform(5, position), 0.8, top_k, top_p) for position in range(200)]
+    monkeypatch.setattr(sampler, "_HEAD", 3000)
+    looking_at_all = Sampler()(logits, rows)
+    monkeypatch.setattr(sampler, "_HEAD", 100)
+    assert Sampler()(logits, rows) == looking_at_all
