@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 NAME_LIMIT = 100  # characters in the name of a key
 
+NOT_ROLLED_UP = models.Q(rolled_up=False)
+
 KeyStatus = Literal["active", "expired", "revoked"]
 
 
@@ -87,8 +89,10 @@ class UsageRecord(models.Model):
         verbose_name_plural = _("usage records")
         indexes = (
             models.Index(fields=("user", "started_at"), name="usage_user_started"),
-            # Small at any size of the table: what the next rollup takes, and what dashboards add to rollups.
-            models.Index(fields=("id",), condition=models.Q(rolled_up=False), name="usage_not_rolled_up"),
+            # Small at any size of the table: what the next rollup takes, and what dashboards add to rollups
+            # (of one person; of everybody).
+            models.Index(fields=("user", "started_at"), condition=NOT_ROLLED_UP, name="usage_fresh_of_user"),
+            models.Index(fields=("started_at",), condition=NOT_ROLLED_UP, name="usage_fresh"),
         )
 
     def __str__(self) -> str:
@@ -120,6 +124,7 @@ class UsageRollup(models.Model):
     class Meta:
         verbose_name = _("usage rollup")
         verbose_name_plural = _("usage rollups")
+        indexes = (models.Index(fields=("hour",), name="usage_rollup_hour"),)
         constraints = (
             # Coalesce, because NULLs are all different to a unique index.
             models.UniqueConstraint(

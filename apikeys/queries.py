@@ -19,7 +19,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import TruncDay, TruncHour
 
 from apikeys.filters import DAY, HOUR, UsageFilters
-from apikeys.models import ApiKey, UsageRecord, UsageRollup
+from apikeys.models import NOT_ROLLED_UP, ApiKey, UsageRecord, UsageRollup
 from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Totals, group
 
 
@@ -150,7 +150,7 @@ def _who_and_what(filters: UsageFilters) -> Q:
 def _totals_by(filters: UsageFilters, name: str) -> dict[Any, Totals]:
     """Totals for each value of ``name``: a field that records and rollups share, ``hour`` or ``day``."""
     rolled_up = group(_rollups(filters), SUMS_OF_ROLLUPS, group=_expression(name, "hour"))
-    fresh = _records(filters).filter(rolled_up=False)
+    fresh = _records(filters).filter(NOT_ROLLED_UP)
     not_rolled_up = group(fresh, SUMS_OF_RECORDS, group=_expression(name, "started_at"))
     totals: dict[Any, Totals] = {}
     # One statement sees one moment: between two, a rollup could move records from one side to the other.

@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import asdict
 from datetime import UTC, timedelta
+from typing import Any
 
 from celery import shared_task
 from django.conf import settings
@@ -14,11 +15,12 @@ from django.db.models import F
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
-from apikeys.models import ApiKey, UsageRecord, UsageRollup
+from apikeys.models import NOT_ROLLED_UP, ApiKey, UsageRecord, UsageRollup
 from apikeys.totals import SUMS_OF_RECORDS, Totals, group
 
 BATCH = 500  # records in one transaction: a web request waits for the write lock for milliseconds only
 BREATH = 0.02  # seconds between two batches, in which others get the write lock
+
 
 WHOSE = ("user_id", "key_id", "source", "model")
 
@@ -65,23 +67,23 @@ def prune_usage() -> int:
 
 def _roll_up_batch() -> int:
     with transaction.atomic():
-        fresh = UsageRecord.objects.select_for_update().filter(rolled_up=False).order_by("pk")
+        fresh = UsageRecord.objects.select_for_update().filter(NOT_ROLLED_UP).order_by("started_at")
         batch = list(fresh.values_list("pk", flat=True)[:BATCH])
         records = UsageRecord.objects.filter(pk__in=batch)
         hour = TruncHour("started_at", tzinfo=UTC)
         for user_id, key_id, source, model, start, *sums in group(
             records, SUMS_OF_RECORDS, *WHOSE, hour=hour
         ):
-            rollup, _ = UsageRollup.objects.get_or_create(
-                user_id=user_id, key_id=key_id, source=source, model=model, hour=start
-            )
-            _add(rollup, Totals(*sums))
+            whose = {"user_id": user_id, "key_id": key_id, "source": source, "model": model, "hour": start}
+            _add(whose, Totals(*sums))
         # In the same transaction: a record is either fresh or in its rollup, never both or neither.
         records.update(rolled_up=True)
     return len(batch)
 
 
-def _add(rollup: UsageRollup, totals: Totals) -> None:
-    UsageRollup.objects.filter(pk=rollup.pk).update(
-        **{field: F(field) + amount for field, amount in asdict(totals).items()}
-    )
+def _add(whose: dict[str, Any], totals: Totals) -> None:
+    """Adds ``totals`` to the rollup of one hour, user, key, source and model."""
+    amounts = asdict(totals)
+    additions = {field: F(field) + amount for field, amount in amounts.items()}
+    if not UsageRollup.objects.filter(**whose).update(**additions):
+        UsageRollup.objects.create(**whose, **amounts)

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from apikeys import keys
@@ -159,6 +161,16 @@ def test_breakdowns_put_the_busiest_first(record: Record, user: User) -> None:
     }
     busiest = usage_by_model(filters())[0]
     assert (busiest.model, busiest.totals.requests) == ("big", 5)
+
+
+@pytest.mark.parametrize(("user_id", "index"), [(1, "usage_fresh_of_user"), (None, "usage_fresh ")])
+def test_counting_reads_only_rollups_and_what_they_lack(db: None, user_id: int | None, index: str) -> None:
+    with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
+        usage_by_model(filters(user_id=user_id))
+        cursor.execute("EXPLAIN QUERY PLAN " + queries[0]["sql"])
+        plan = [row[3] + " " for row in cursor.fetchall()]
+    [records] = [line for line in plan if "apikeys_usagerecord" in line]
+    assert f"USING INDEX {index}" in records
 
 
 def test_records_come_newest_first_with_their_keys(
