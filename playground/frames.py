@@ -24,6 +24,8 @@ from typing import Any
 from serving.errors import BadRequest
 from serving.schemas import parse_json
 
+SOCKET_PATH = "/ws/playground/"  # also the endpoint in the records of usage
+
 MAX_FRAME_CHARS = 256 * 1024
 MAX_MESSAGES = 1000
 MAX_ID_CHARS = 64

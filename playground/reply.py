@@ -10,13 +10,11 @@ from dataclasses import asdict, dataclass, field
 
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
-from playground.frames import ChatFrame, Frame
+from playground.frames import SOCKET_PATH, ChatFrame, Frame
 from serving.completions import CompletionStream, Usage, refuse, start_completion
 from serving.errors import BadRequest, InternalError, to_frame
 from serving.middleware import new_request_id
 from serving.schemas import parse_chat_request
-
-ENDPOINT = "playground"  # in the records of usage
 
 # Tokens that come faster than this travel together; a screen shows no more anyway.
 SEND_INTERVAL = 1 / 60  # seconds
@@ -111,8 +109,12 @@ class Reply:
             if request.sampling.n != 1:
                 raise BadRequest("The playground shows one answer: leave 'n' out.", param="n")
         except BadRequest as error:
-            raise await refuse(self._caller, error, request_id=self._request_id, endpoint=ENDPOINT) from error
-        return await start_completion(self._caller, request, request_id=self._request_id, endpoint=ENDPOINT)
+            raise await refuse(
+                self._caller, error, request_id=self._request_id, endpoint=SOCKET_PATH
+            ) from error
+        return await start_completion(
+            self._caller, request, request_id=self._request_id, endpoint=SOCKET_PATH
+        )
 
     async def _relay(self, stream: CompletionStream) -> str:
         """Sends what the model writes as it comes. Returns the finish reason.

@@ -1,7 +1,6 @@
 from django.urls import path
 
 from playground.consumer import PlaygroundConsumer
+from playground.frames import SOCKET_PATH
 
-SOCKET_PATH = "ws/playground/"
-
-websocket_urlpatterns = [path(SOCKET_PATH, PlaygroundConsumer.as_asgi())]  # type: ignore[arg-type]
+websocket_urlpatterns = [path(SOCKET_PATH.removeprefix("/"), PlaygroundConsumer.as_asgi())]  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from playground.routing import SOCKET_PATH
+from playground.frames import SOCKET_PATH
 from playground.strings import STRINGS
 
 
@@ -48,7 +48,7 @@ def chat(request: HttpRequest) -> HttpResponse:
         request,
         "playground/chat.html",
         {
-            "socket_path": f"/{SOCKET_PATH}",
+            "socket_path": SOCKET_PATH,
             "strings": STRINGS,
             "suggestions": SUGGESTIONS,
             "code_tabs": CODE_TABS,
