@@ -11,19 +11,13 @@ def env(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 
 
-def env_int(name: str, default: int) -> int:
+def env_int(name: str, default: int, at_least: int = 1) -> int:
     text = env(name, str(default))
-    try:
-        return int(text)
-    except ValueError:
-        raise SystemExit(f"{name}={text!r} is not a whole number. Set it to one, or unset it.") from None
-
-
-def env_bool(name: str, default: bool) -> bool:
-    text = env(name, "yes" if default else "no").lower()
-    if text not in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
-        raise SystemExit(f"{name}={text!r} is neither yes nor no. Set it to one of them, or unset it.")
-    return text in {"1", "yes", "true", "on"}
+    if not text.isdecimal() or int(text) < at_least:
+        raise SystemExit(
+            f"{name}={text!r} is not a whole number from {at_least} up. Set it to one, or unset it."
+        )
+    return int(text)
 
 
 def env_list(name: str) -> list[str]:
