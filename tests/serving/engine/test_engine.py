@@ -289,14 +289,15 @@ def test_stopping_ends_every_open_request_with_an_error() -> None:
 def test_a_crash_of_the_thread_itself_is_seen_and_ends_every_request(
     live: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert live.engine.is_alive
+    alive = [live.engine.is_alive]
     crashed = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: crashed.set())
     monkeypatch.setattr(live.engine, "step", None)
     live.submit("r")
     assert live.wait_for("r").finish_reason == "error"
     assert crashed.wait(5)
-    assert not live.engine.is_alive
+    alive.append(live.engine.is_alive)
+    assert alive == [True, False]
     with pytest.raises(EngineStopped):
         live.submit("late")
 
