@@ -140,6 +140,7 @@ class PublicView(ApiView):
     """For anybody, without a key."""
 
     authentication_classes = ()
+    permission_classes = ()
     schema = None
 
 
