@@ -9,7 +9,7 @@ from django import template
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.forms import BoundField
 from django.templatetags.static import static
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
@@ -27,19 +27,11 @@ def icon(name: str) -> SafeString:
     )
 
 
-@register.simple_tag
-def address(view_name: str) -> str:
-    try:
-        return reverse(view_name)
-    except NoReverseMatch:
-        return "/"
-
-
 @register.inclusion_tag("layout/nav_link.html", takes_context=True)
 def nav_link(context: template.Context, view_name: str, icon_name: str, label: str) -> dict[str, Any]:
     match = context["request"].resolver_match
     return {
-        "url": address(view_name),
+        "url": reverse(view_name),
         "icon_name": icon_name,
         "label": label,
         "current": match is not None and match.view_name == view_name,
@@ -74,3 +66,8 @@ def range_label(name: str) -> str:
     if name.endswith("h"):
         return ngettext("%(n)d hour", "%(n)d hours", amount) % {"n": amount}
     return ngettext("%(n)d day", "%(n)d days", amount) % {"n": amount}
+
+
+@register.filter
+def class_name(value: object) -> str:
+    return type(value).__name__

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 from apikeys import queries
 from apikeys.filters import parse_filters
 from apikeys.models import ApiKey
+from console.charts import chart_columns
 from console.requests import PersonRequest, person_required
 from console.snippets import base_url, quick_start
 from serving import runtime
@@ -25,6 +26,7 @@ def overview(request: PersonRequest) -> HttpResponse:
         "models": runtime.status(),
         "keys": keys,
         "summary": summary,
+        "chart": chart_columns(queries.usage_series(filters), filters),
         "called": any(key.last_used_at for key in keys),
         "snippets": quick_start(request),
     }

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from apikeys import queries
 from apikeys.filters import RANGES, SOURCES, UsageFilters, parse_filters
 from apikeys.models import ApiKey
+from console.charts import chart_columns
 from console.requests import PersonRequest, person_required
 from console.snippets import quick_start
 
@@ -29,7 +30,7 @@ def usage(request: PersonRequest) -> HttpResponse:
         "everybody": filters.user_id is None,
         "query": request.GET.urlencode(),
         "summary": queries.usage_summary(filters),
-        "chart": _chart(series, filters),
+        "chart": chart_columns(series, filters),
         "busy_points": [point for point in reversed(series) if point.totals.requests],
         "by_key": queries.usage_by_key(filters),
         "by_model": queries.usage_by_model(filters),
@@ -65,16 +66,4 @@ def _choices(request: PersonRequest, filters: UsageFilters) -> dict[str, Any]:
         "sources": SOURCES,
         "keys": keys if filters.user_id is None else keys.filter(owner=request.user),
         "models": sorted(row.model for row in any_model),
-    }
-
-
-def _chart(series: list[queries.Point], filters: UsageFilters) -> dict[str, Any]:
-    """Columns as uPlot takes them; times in seconds since 1970."""
-    return {
-        "step": filters.step,
-        "times": [int(point.start.timestamp()) for point in series],
-        "succeeded": [point.totals.requests - point.totals.errors for point in series],
-        "errors": [point.totals.errors for point in series],
-        "prompt_tokens": [point.totals.prompt_tokens for point in series],
-        "completion_tokens": [point.totals.completion_tokens for point in series],
     }

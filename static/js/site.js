@@ -3,3 +3,5 @@ import "./copy.js";
 import "./dialog.js";
 import "./tabs.js";
 import "./theme-switch.js";
+
+if (document.querySelector(".code [class^=language-]")) import("./highlight.js");

@@ -1,0 +1,51 @@
+"""Inviting people."""
+
+from __future__ import annotations
+
+import re
+
+from django.core import mail
+from django.test import Client
+from pytest_django import Settings
+
+from console.models import Invitation, User
+
+PEOPLE = "/console/people/"
+INVITE = "/console/people/invite/"
+
+
+def test_invitation_is_mailed_and_its_link_shown_once(as_administrator: Client) -> None:
+    page = as_administrator.post(INVITE, {"email": "Guest@example.com"}, follow=True).content.decode()
+    match = re.search(r"http://testserver(/accounts/invitation/\S+/)<", page)
+    assert match is not None
+    assert mail.outbox[0].to == ["guest@example.com"]
+    assert match[1] in mail.outbox[0].body
+    assert match[1] not in as_administrator.get(PEOPLE).content.decode()
+    assert Client().get(match[1]).status_code == 302
+
+
+def test_second_invitation_replaces_the_first(as_administrator: Client) -> None:
+    for _ in range(2):
+        as_administrator.post(INVITE, {"email": "guest@example.com"})
+    assert Invitation.objects.count() == 1
+
+
+def test_people_who_are_here_are_not_invited(as_administrator: Client, person: User) -> None:
+    answer = as_administrator.post(INVITE, {"email": person.email.upper()})
+    assert answer.status_code == 400
+    assert "has an account already" in answer.content.decode()
+
+
+def test_mail_server_that_is_away_leaves_the_link(as_administrator: Client, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9  # the discard port: nobody listens
+    page = as_administrator.post(INVITE, {"email": "guest@example.com"}, follow=True).content.decode()
+    assert "could not be sent" in page
+    assert "/accounts/invitation/" in page
+
+
+def test_withdrawn_invitation_is_gone(as_administrator: Client) -> None:
+    as_administrator.post(INVITE, {"email": "guest@example.com"})
+    invitation = Invitation.objects.get()
+    as_administrator.post(f"/console/people/invitations/{invitation.pk}/withdraw/")
+    assert not Invitation.objects.exists()

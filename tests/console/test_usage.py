@@ -1,0 +1,128 @@
+"""The usage page: whose numbers it shows, and what its URL means."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.test import AsyncClient, Client
+from django.utils import timezone
+
+from apikeys import keys
+from apikeys.models import ApiKey, UsageRecord
+from console.models import User
+
+USAGE = "/console/usage/"
+CSV = "/console/usage.csv"
+
+
+def record(user: User, request_id: str, key: ApiKey | None = None, **fields: object) -> None:
+    values: dict[str, object] = {
+        "source": "api" if key else "playground",
+        "endpoint": "/v1/completions",
+        "model": "smollm2-135m-instruct",
+        "prompt_tokens": 11,
+        "completion_tokens": 22,
+        "status": 200,
+        "finish_reason": "stop",
+        "started_at": timezone.now(),
+        "ttft_ms": 30,
+        "duration_ms": 340,
+        "stream": False,
+    }
+    UsageRecord.objects.create(user=user, key=key, request_id=request_id, **{**values, **fields})
+
+
+def test_page_teaches_the_first_call_while_there_is_nothing(as_person: Client) -> None:
+    page = as_person.get(USAGE).content.decode()
+    assert "Nothing here yet" in page
+    assert "http://testserver/v1/chat/completions" in page
+
+
+def test_own_requests_are_counted_and_listed(as_person: Client, person: User, administrator: User) -> None:
+    key, _ = keys.mint(person, "CI")
+    record(person, "req-mine", key)
+    record(person, "req-failed", key, status=429, error_code="rate_limit_exceeded", completion_tokens=0)
+    record(administrator, "req-theirs")
+    answer = as_person.get(USAGE)
+    totals = answer.context["summary"].totals
+    assert (totals.requests, totals.errors) == (2, 1)
+    assert (totals.prompt_tokens, totals.completion_tokens) == (22, 22)
+    page = answer.content.decode()
+    assert "req-mine" in page
+    assert "req-theirs" not in page
+    assert "340 ms" in page
+
+
+def test_chart_has_the_numbers_of_the_table(as_person: Client, person: User) -> None:
+    record(person, "req-1")
+    chart = as_person.get(USAGE).context["chart"]
+    assert len(chart["times"]) == 7
+    assert sum(chart["succeeded"]) == 1
+    assert sum(chart["prompt_tokens"]) == 11
+    assert sum(chart["completion_tokens"]) == 22
+
+
+def test_filters_come_from_the_url(as_person: Client, person: User) -> None:
+    key, _ = keys.mint(person, "CI")
+    record(person, "req-key", key)
+    record(person, "req-playground")
+    record(person, "req-old", started_at=timezone.now() - timedelta(days=20))
+
+    def ids(query: str) -> set[str]:
+        return {row.request_id for row in as_person.get(USAGE + query).context["latest"]}
+
+    assert ids("") == {"req-key", "req-playground"}
+    assert ids("?range=30d") == {"req-key", "req-playground", "req-old"}
+    assert ids(f"?key={key.pk}") == {"req-key"}
+    assert ids("?source=playground") == {"req-playground"}
+    assert ids("?model=other") == set()
+
+
+@pytest.mark.parametrize(
+    "query", ["?range=1y", "?from=yesterday", "?key=x", "?source=mars", "?from=2026-02-01&to=2026-01-01"]
+)
+def test_senseless_filters_are_named_not_fatal(query: str, as_person: Client) -> None:
+    answer = as_person.get(USAGE + query)
+    assert answer.status_code == 200
+    assert len(answer.context["problems"]) == 1
+
+
+def test_only_administrators_see_everybody(
+    as_person: Client, as_administrator: Client, person: User, administrator: User
+) -> None:
+    record(person, "req-person")
+    record(administrator, "req-administrator")
+    assert as_person.get(USAGE + "?people=all").context["summary"].totals.requests == 1
+    assert as_administrator.get(USAGE).context["summary"].totals.requests == 1
+    assert as_administrator.get(USAGE + "?people=all").context["summary"].totals.requests == 2
+
+
+def test_key_of_somebody_else_shows_nothing(as_person: Client, administrator: User) -> None:
+    key, _ = keys.mint(administrator, "Not yours")
+    record(administrator, "req-theirs", key)
+    answer = as_person.get(f"{USAGE}?key={key.pk}")
+    assert answer.context["summary"].totals.requests == 0
+    assert "Not yours" not in answer.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_csv_has_the_same_requests(person: User) -> None:
+    record(person, "req-1")
+    record(person, "req-2", started_at=timezone.now() - timedelta(days=20))
+
+    async def download() -> str:
+        client = AsyncClient()
+        await client.aforce_login(person)
+        answer = await client.get(CSV)
+        assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+        assert "attachment" in answer.headers["Content-Disposition"]
+        return b"".join([part async for part in answer.streaming_content]).decode()  # type: ignore[attr-defined]
+
+    rows = list(csv.DictReader(io.StringIO(async_to_sync(download)())))
+    assert [(row["request_id"], row["prompt_tokens"], row["completion_tokens"]) for row in rows] == [
+        ("req-1", "11", "22")
+    ]
