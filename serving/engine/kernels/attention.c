@@ -5,6 +5,7 @@
 
 #define STEP 64
 #define TILES (STEP / SLOTS)
+#define SLOTTED_ROWS ((QUERY_ROWS + LANES - 1) / LANES * LANES)
 
 INLINE uint16_t *tile_at(const LayerCache *c, const int32_t *blocks, int kv_head, int position) {
     const int tiles = c->block_size / SLOTS, in_block = position % c->block_size / SLOTS;
@@ -22,113 +23,132 @@ void cache_write(const LayerCache *c, const int32_t *blocks, int kv_head, int po
     }
 }
 
-/* What one call keeps for its rows. */
+/* What one call keeps for its rows. Where an inner loop reads down a column, rows are one element longer
+ * than they need be: else all its loads would want the same bank of the first-level cache. */
 typedef struct {
-    _Alignas(64) uint32_t queries[QUERY_ROWS][MAX_HEAD / 2]; /* bfloat16 pairs */
-    float scores[QUERY_ROWS][STEP];
-    uint32_t weights[QUERY_ROWS][STEP / 2]; /* bfloat16 pairs */
+    _Alignas(64) uint32_t queries[QUERY_ROWS][MAX_HEAD / 2 + 1]; /* bfloat16 pairs */
+    uint32_t weights[QUERY_ROWS][STEP / 2 + 1];                  /* bfloat16 pairs */
+    _Alignas(64) float scores[QUERY_ROWS][STEP];
     float out[QUERY_ROWS][MAX_HEAD];
-    float peak[QUERY_ROWS], total[QUERY_ROWS], shrink[QUERY_ROWS];
+    f32x16 total[QUERY_ROWS]; /* lane by lane */
+    float peak[SLOTTED_ROWS], shrink[SLOTTED_ROWS];
     const uint16_t *tiles[TILES];
 } Rows;
 
-/* `rows` and `wide` (tiles computed at once) are constants where this is inlined. */
-INLINE void score(const int rows, const int wide, int head_dim, Rows *r) {
-    for (int tile = 0; tile < TILES; tile += wide) {
-        f32x16 sums[QUERY_ROWS];
-        UNROLL for (int i = 0; i < rows * wide; i++) sums[i] = (f32x16){0};
-        for (int pair = 0; pair < head_dim / 2; pair++)
-            UNROLL for (int t = 0; t < wide; t++) {
-                u32x16 keys;
-                memcpy(&keys, r->tiles[tile + t] + pair * SLOTS * 2, sizeof keys);
-                UNROLL for (int row = 0; row < rows; row++)
-                    sums[row * wide + t] = dot_pairs(sums[row * wide + t], keys, r->queries[row][pair]);
-            }
+/* Six rows and four vectors: 24 sums that stay in registers, for ten loads. */
+#define STRIP 6
+#define WIDE 4
+
+/* Scores of rows [first, first + rows) for 64 tokens. `rows` is a constant where this is inlined. */
+INLINE void score(const int rows, Rows *r, int first, int head_dim) {
+    f32x16 sums[STRIP][WIDE];
+    UNROLL for (int row = 0; row < rows; row++)
+        UNROLL for (int t = 0; t < WIDE; t++) sums[row][t] = (f32x16){0};
+    for (int pair = 0; pair < head_dim / 2; pair++) {
+        u32x16 keys[WIDE];
+        UNROLL for (int t = 0; t < WIDE; t++) memcpy(&keys[t], r->tiles[t] + pair * SLOTS * 2, sizeof keys[t]);
         UNROLL for (int row = 0; row < rows; row++)
-            UNROLL for (int t = 0; t < wide; t++) store(r->scores[row] + (tile + t) * SLOTS, sums[row * wide + t]);
+            UNROLL for (int t = 0; t < WIDE; t++)
+                sums[row][t] = dot_pairs(sums[row][t], keys[t], r->queries[first + row][pair]);
     }
+    UNROLL for (int row = 0; row < rows; row++)
+        UNROLL for (int t = 0; t < WIDE; t++) store(r->scores[first + row] + t * SLOTS, sums[row][t]);
 }
 
-INLINE void add_values(const int rows, const int wide, int head_dim, Rows *r) {
-    for (int d = 0; d < head_dim; d += wide * LANES) {
-        f32x16 sums[QUERY_ROWS];
+/* Adds 64 tokens' values to `wide` vectors, from dimension `d` on, of rows [first, first + rows). */
+INLINE void add_values(const int rows, const int wide, Rows *r, int first, int d, int head_dim) {
+    f32x16 sums[STRIP][WIDE];
+    UNROLL for (int row = 0; row < rows; row++)
+        UNROLL for (int v = 0; v < wide; v++)
+            sums[row][v] = load(r->out[first + row] + d + v * LANES) * r->shrink[first + row];
+    for (int pair = 0; pair < STEP / 2; pair++) {
+        const uint16_t *values = r->tiles[pair / (SLOTS / 2)] + SLOTS * head_dim
+                                 + (pair % (SLOTS / 2) * head_dim + d) * 2;
+        u32x16 both[WIDE];
+        UNROLL for (int v = 0; v < wide; v++) memcpy(&both[v], values + v * LANES * 2, sizeof both[v]);
         UNROLL for (int row = 0; row < rows; row++)
             UNROLL for (int v = 0; v < wide; v++)
-                sums[row * wide + v] = load(r->out[row] + d + v * LANES) * r->shrink[row];
-        for (int pair = 0; pair < STEP / 2; pair++) {
-            const uint16_t *values = r->tiles[pair / (SLOTS / 2)] + SLOTS * head_dim
-                                     + (pair % (SLOTS / 2) * head_dim + d) * 2;
-            UNROLL for (int v = 0; v < wide; v++) {
-                u32x16 both;
-                memcpy(&both, values + v * LANES * 2, sizeof both);
-                UNROLL for (int row = 0; row < rows; row++)
-                    sums[row * wide + v] = dot_pairs(sums[row * wide + v], both, r->weights[row][pair]);
-            }
-        }
-        UNROLL for (int row = 0; row < rows; row++)
-            UNROLL for (int v = 0; v < wide; v++) store(r->out[row] + d + v * LANES, sums[row * wide + v]);
+                sums[row][v] = dot_pairs(sums[row][v], both[v], r->weights[first + row][pair]);
     }
+    UNROLL for (int row = 0; row < rows; row++)
+        UNROLL for (int v = 0; v < wide; v++) store(r->out[first + row] + d + v * LANES, sums[row][v]);
 }
 
-/* Turns a row's scores of tokens start.. into weights; those after `position` weigh nothing. */
-INLINE void soften(Rows *r, int row, int start, int position) {
+INLINE void add_all_values(const int rows, Rows *r, int first, int head_dim) {
+    int d = 0;
+    for (; d + WIDE * LANES <= head_dim; d += WIDE * LANES) add_values(rows, WIDE, r, first, d, head_dim);
+    for (; d < head_dim; d += LANES) add_values(rows, 1, r, first, d, head_dim);
+}
+
+typedef void StripKernel(Rows *r, int first, int head_dim);
+
+#define STRIP_KERNELS(ROWS)                                                                                  \
+    static void score_##ROWS(Rows *r, int first, int head_dim) { score(ROWS, r, first, head_dim); }         \
+    static void values_##ROWS(Rows *r, int first, int head_dim) { add_all_values(ROWS, r, first, head_dim); }
+STRIP_KERNELS(1) STRIP_KERNELS(2) STRIP_KERNELS(3) STRIP_KERNELS(4) STRIP_KERNELS(5) STRIP_KERNELS(6)
+static StripKernel *const score_kernels[STRIP + 1] = {0, score_1, score_2, score_3, score_4, score_5, score_6};
+static StripKernel *const value_kernels[STRIP + 1] = {0, values_1, values_2, values_3, values_4, values_5, values_6};
+
+static void by_strips(StripKernel *const *kernels, int rows, Rows *r, int head_dim) {
+    for (int first = 0; first < rows; first += STRIP)
+        kernels[rows - first < STRIP ? rows - first : STRIP](r, first, head_dim);
+}
+
+/* Scores of tokens after `position` become minus infinity. `start` is the first one's token. */
+INLINE f32x16 masked(f32x16 scores, int start, int position) {
     const i32x16 index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const f32x16 never = splat(-INFINITY);
-    f32x16 s[TILES], peak = splat(r->peak[row]), total = {0};
+    const i32x16 seen = index + start <= position;
+    return (f32x16)(((i32x16)scores & seen) | ((i32x16)splat(-INFINITY) & ~seen));
+}
+
+INLINE float find_peak(Rows *r, int row, int start, int position) {
+    f32x16 peaks = splat(r->peak[row]);
     for (int t = 0; t < TILES; t++) {
-        const i32x16 seen = index + (start + t * SLOTS) <= position;
-        s[t] = (f32x16)(((i32x16)load(r->scores[row] + t * SLOTS) & seen) | ((i32x16)never & ~seen));
-        peak = max16(peak, s[t]);
+        f32x16 s = load(r->scores[row] + t * SLOTS);
+        if (start + STEP > position) {
+            s = masked(s, start + t * SLOTS, position);
+            store(r->scores[row] + t * SLOTS, s);
+        }
+        peaks = max16(peaks, s);
     }
-    const float highest = largest16(peak);
-    r->shrink[row] = exp2_16(splat(r->peak[row] - highest))[0];
-    r->peak[row] = highest;
+    return largest16(peaks);
+}
+
+INLINE void weigh(Rows *r, int row) {
+    f32x16 total = {0};
     for (int t = 0; t < TILES; t++) {
-        const f32x16 weight = exp2_16(s[t] - highest);
+        const f32x16 weight = exp2_16(load(r->scores[row] + t * SLOTS) - r->peak[row]);
         const u16x16 half = to_bf16_16(weight);
         total += weight;
         memcpy((uint16_t *)r->weights[row] + t * SLOTS, &half, sizeof half);
     }
-    r->total[row] = r->total[row] * r->shrink[row] + sum16(total);
+    r->total[row] = fma16(r->total[row], splat(r->shrink[row]), total);
+}
+
+/* Turns the rows' scores of tokens start.. into weights. */
+static void soften(int rows, Rows *r, int start, int first, int group) {
+    _Alignas(64) float peaks[SLOTTED_ROWS] = {0};
+    for (int row = 0; row < rows; row++) peaks[row] = find_peak(r, row, start, first + row / group);
+    for (int row = 0; row < rows; row += LANES) {
+        store(r->shrink + row, exp2_16(load(r->peak + row) - load(peaks + row)));
+        store(r->peak + row, load(peaks + row));
+    }
+    for (int row = 0; row < rows; row++) weigh(r, row);
 }
 
 /* All rows over all tokens. Row i is query i / group. */
-INLINE void attend_rows(const int rows, const LayerCache *c, const int32_t *blocks, int kv_head, int first,
-                        int count, int group, Rows *r) {
+static void attend_rows(int rows, const LayerCache *c, const int32_t *blocks, int kv_head, int first, int count,
+                        int group, Rows *r) {
     const int end = first + count;
     for (int start = 0; start < end; start += STEP) {
         for (int t = 0; t < TILES; t++) { /* past the end: any tile, its scores are masked */
             const int position = start + t * SLOTS;
             r->tiles[t] = tile_at(c, blocks, kv_head, position < end ? position : start);
         }
-        if (rows <= 6) score(rows, 4, c->head_dim, r);
-        else score(rows, 1, c->head_dim, r);
-        for (int row = 0; row < rows; row++) soften(r, row, start, first + row / group);
-        if (rows <= 6 && c->head_dim % 64 == 0) add_values(rows, 4, c->head_dim, r);
-        else add_values(rows, 1, c->head_dim, r);
+        by_strips(score_kernels, rows, r, c->head_dim);
+        soften(rows, r, start, first, group);
+        by_strips(value_kernels, rows, r, c->head_dim);
     }
-}
-
-typedef void RowsKernel(const LayerCache *, const int32_t *, int, int, int, int, Rows *);
-
-#define ROWS_KERNEL(ROWS)                                                                                 \
-    static void rows_##ROWS(const LayerCache *c, const int32_t *blocks, int kv_head, int first, int count, \
-                            int group, Rows *r) {                                                         \
-        attend_rows(ROWS, c, blocks, kv_head, first, count, group, r);                                    \
-    }
-ROWS_KERNEL(1) ROWS_KERNEL(2) ROWS_KERNEL(3) ROWS_KERNEL(4) ROWS_KERNEL(6) ROWS_KERNEL(8) ROWS_KERNEL(12)
-ROWS_KERNEL(16) ROWS_KERNEL(24)
-
-/* The smallest kernel for so many rows; spare rows repeat the last one and are not read. */
-static RowsKernel *kernel_for(int *rows) {
-    static const struct { int rows; RowsKernel *run; } kernels[] = {
-        {1, rows_1}, {2, rows_2}, {3, rows_3}, {4, rows_4}, {6, rows_6},
-        {8, rows_8}, {12, rows_12}, {16, rows_16}, {24, rows_24},
-    };
-    int i = 0;
-    while (kernels[i].rows < *rows) i++;
-    *rows = kernels[i].rows;
-    return kernels[i].run;
 }
 
 static void begin_row(Rows *r, int row, const float *query, int head_dim) {
@@ -136,23 +156,20 @@ static void begin_row(Rows *r, int row, const float *query, int head_dim) {
         r->queries[row][d / 2] = to_bf16(query[d]) | to_bf16(query[d + 1]) << 16;
     memset(r->out[row], 0, (size_t)head_dim * sizeof(float));
     r->peak[row] = -1e30f;
-    r->total[row] = 0;
+    r->total[row] = (f32x16){0};
 }
 
 static void attend_heads(const LayerCache *c, const int32_t *blocks, int kv_head, int first, int count,
                          int group, const float *queries, int query_stride, float *out, int out_stride) {
     Rows r;
     const int rows = count * group, dim = c->head_dim;
-    int padded = rows;
-    RowsKernel *kernel = kernel_for(&padded);
-    for (int row = 0; row < padded; row++) {
-        const int source = row < rows ? row : rows - 1;
-        begin_row(&r, row, queries + (int64_t)(source / group) * query_stride + source % group * dim, dim);
-    }
-    kernel(c, blocks, kv_head, first, count, group, &r);
+    memset(r.peak, 0, sizeof r.peak);
+    for (int row = 0; row < rows; row++)
+        begin_row(&r, row, queries + (int64_t)(row / group) * query_stride + row % group * dim, dim);
+    attend_rows(rows, c, blocks, kv_head, first, count, group, &r);
     for (int row = 0; row < rows; row++) {
         float *to = out + (int64_t)(row / group) * out_stride + row % group * dim;
-        const float share = 1.0f / r.total[row];
+        const float share = 1.0f / sum16(r.total[row]);
         for (int d = 0; d < dim; d += LANES) store(to + d, load(r.out[row] + d) * share);
     }
 }

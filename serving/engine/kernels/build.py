@@ -29,13 +29,17 @@ class KernelError(EngineError):
 def build(cache_dir: Path) -> Path:
     """The compiled library for these sources, this processor and this compiler, from ``cache_dir`` if it
     is there. Raises KernelError."""
+    library = library_path(cache_dir)
+    if not library.exists():
+        _compile(sorted(_SOURCES.glob("*.c")), library)
+    return library
+
+
+def library_path(cache_dir: Path) -> Path:
+    """Where ``build`` puts the library, or finds it. Raises KernelError when there is no compiler."""
     if importlib.util.find_spec("ziglang") is None:
         raise KernelError("The compiler is not installed: pip install ziglang.")
-    sources = sorted(_SOURCES.glob("*.c"))
-    library = cache_dir / f"kernels-{_fingerprint()}.so"
-    if not library.exists():
-        _compile(sources, library)
-    return library
+    return cache_dir / f"kernels-{_fingerprint()}.so"
 
 
 def _fingerprint() -> str:

@@ -16,6 +16,10 @@ int64_t matrix_bytes(int outputs, int inputs, int bits) {
     return (int64_t)((outputs + BLOCK - 1) / BLOCK) * groups_of(inputs) * record_bytes(bits);
 }
 
+INLINE const uint8_t *block_records(const Matrix *m, int block) {
+    return m->records + (int64_t)block * groups_of(m->inputs) * record_bytes(m->bits);
+}
+
 int64_t activation_bytes(int rows, int inputs) {
     const int64_t slots = (int64_t)((rows + TILE - 1) / TILE) * TILE, groups = groups_of(inputs);
     return slots * groups * (GROUP + sizeof(float) + sizeof(int32_t)) + 64;
@@ -47,10 +51,8 @@ void quantize_row(const Activations *a, int row, const float *x) {
             total += q;
             for (int j = 0; j < 4; j++) memcpy(to + (i * 4 + j) * TILE * 4, (const char *)&bytes + 4 * j, 4);
         }
-        int32_t sum = 0;
-        for (int i = 0; i < LANES; i++) sum += total[i];
         a->scales[((int64_t)tile * groups + g) * TILE + slot] = largest / 127.0f;
-        a->offsets[((int64_t)tile * groups + g) * TILE + slot] = -128 * sum;
+        a->offsets[((int64_t)tile * groups + g) * TILE + slot] = -128 * __builtin_reduce_add(total);
     }
 }
 
@@ -94,14 +96,17 @@ INLINE void unpack(const uint8_t *record, uint8_t *out) {
 
 /* --- the inner loop --- */
 
-/* Adds one group's share to sums[rows][2]. `rows` is a constant where this is inlined. */
-INLINE void add_group(const int rows, const uint8_t *record, const int8_t *bytes, const float *scales,
+/* Adds one group's share to sums[rows][2], and fetches the `hint` bytes that will be needed after this
+ * block. `rows` is a constant where this is inlined. */
+INLINE void add_group(const int rows, const uint8_t *record, const uint8_t *ahead, int hint, const int8_t *bytes, const float *scales,
                       const int32_t *offsets, f32x16 *sums) {
     i32x16 dots[TILE][2];
     UNROLL for (int r = 0; r < rows; r++) dots[r][0] = dots[r][1] = splat_int(offsets[r]);
     _Pragma("clang loop unroll_count(2)") for (int quad = 0; quad < GROUP / 4; quad++) {
         u8x64 w[2];
         memcpy(w, record + quad * 128, sizeof w);
+        PREFETCH(ahead + quad * hint / (GROUP / 4));
+        PREFETCH(ahead + quad * hint / (GROUP / 4) + hint / (GROUP / 2));
         UNROLL for (int r = 0; r < rows; r++) {
             int32_t four;
             memcpy(&four, bytes + (quad * TILE + r) * 4, sizeof four);
@@ -115,8 +120,8 @@ INLINE void add_group(const int rows, const uint8_t *record, const int8_t *bytes
 }
 
 /* All groups of one block for one tile. Records are bytes, or are unpacked one by one on the way. */
-INLINE void multiply_tile(const int rows, const uint8_t *records, int bits, int groups, const int8_t *bytes,
-                          const float *scales, const int32_t *offsets, f32x16 *sums) {
+INLINE void multiply_tile(const int rows, const uint8_t *records, int bits, const uint8_t *ahead, int hint,
+                          int groups, const int8_t *bytes, const float *scales, const int32_t *offsets, f32x16 *sums) {
     _Alignas(64) uint8_t unpacked[RECORD8];
     for (int i = 0; i < rows * 2; i++) sums[i] = (f32x16){0};
     for (int g = 0; g < groups; g++) {
@@ -125,21 +130,20 @@ INLINE void multiply_tile(const int rows, const uint8_t *records, int bits, int 
             unpack(record, unpacked);
             record = unpacked;
         }
-        add_group(rows, record, bytes + g * GROUP * TILE, scales + g * TILE, offsets + g * TILE, sums);
+        add_group(rows, record, ahead + (int64_t)g * hint, hint, bytes + g * GROUP * TILE, scales + g * TILE, offsets + g * TILE, sums);
     }
 }
 
-typedef void TileKernel(const uint8_t *, int, int, const int8_t *, const float *, const int32_t *, f32x16 *);
+typedef void TileKernel(const uint8_t *, int, const uint8_t *, int, int, const int8_t *, const float *, const int32_t *, f32x16 *);
 
 #define TILE_KERNEL(ROWS)                                                                              \
-    static void tile_##ROWS(const uint8_t *records, int bits, int groups, const int8_t *bytes,         \
-                            const float *scales, const int32_t *offsets, f32x16 *sums) {               \
-        multiply_tile(ROWS, records, bits, groups, bytes, scales, offsets, sums);                      \
+    static void tile_##ROWS(const uint8_t *records, int bits, const uint8_t *ahead, int hint,          \
+                            int groups, const int8_t *bytes, const float *scales,                      \
+                            const int32_t *offsets, f32x16 *sums) {                                    \
+        multiply_tile(ROWS, records, bits, ahead, hint, groups, bytes, scales, offsets, sums);                      \
     }
-TILE_KERNEL(1) TILE_KERNEL(2) TILE_KERNEL(3) TILE_KERNEL(4) TILE_KERNEL(5) TILE_KERNEL(6)
-TILE_KERNEL(7) TILE_KERNEL(8) TILE_KERNEL(9) TILE_KERNEL(10) TILE_KERNEL(11) TILE_KERNEL(12)
-static TileKernel *const tile_kernels[] = {0,      tile_1, tile_2, tile_3, tile_4,  tile_5, tile_6,
-                                           tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
+TILE_KERNEL(1) TILE_KERNEL(2) TILE_KERNEL(3) TILE_KERNEL(4)
+static TileKernel *const tile_kernels[TILE + 1] = {0, tile_1, tile_2, tile_3, tile_4};
 
 /* --- what to do with a block's sums --- */
 
@@ -163,11 +167,11 @@ INLINE void finish_row(const Matrix *m, int block, const f32x16 *sums, float *ou
 }
 
 /* Computes 32 outputs for the rows of tiles [first_tile, last_tile) into out[row * stride ...].
- * `scratch` has room for one block of bytes (32 x padded inputs). */
-void multiply_block(const Matrix *m, int block, const Activations *a, int first_tile, int last_tile,
+ * `next` is the block that will be asked for next, `scratch` has room for one block of bytes. */
+void multiply_block(const Matrix *m, int block, int next, const Activations *a, int first_tile, int last_tile,
                     uint8_t *scratch, float *out, int stride, Into into) {
     const int groups = groups_of(m->inputs);
-    const uint8_t *records = m->records + (int64_t)block * groups * record_bytes(m->bits);
+    const uint8_t *records = block_records(m, block), *ahead = block_records(m, next);
     int bits = m->bits;
     if (bits == 4 && last_tile - first_tile > 1) {
         for (int g = 0; g < groups; g++) unpack(records + (int64_t)g * RECORD4, scratch + g * RECORD8);
@@ -179,7 +183,7 @@ void multiply_block(const Matrix *m, int block, const Activations *a, int first_
         const int rows = left < a->height ? left : a->height;
         const int64_t at = (int64_t)tile * groups;
         f32x16 sums[TILE * 2];
-        tile_kernels[rows](records, bits, groups, a->bytes + at * GROUP * TILE, a->scales + at * TILE,
+        tile_kernels[rows](records, bits, ahead, record_bytes(m->bits), groups, a->bytes + at * GROUP * TILE, a->scales + at * TILE,
                            a->offsets + at * TILE, sums);
         for (int r = 0; r < rows; r++)
             finish_row(m, block, sums + r * 2, out + (int64_t)(first + r) * stride, into);
@@ -189,7 +193,7 @@ void multiply_block(const Matrix *m, int block, const Activations *a, int first_
 /* One row of the matrix as floats (an embedding). */
 void matrix_row(const Matrix *m, int row, float *out) {
     const int groups = groups_of(m->inputs), lane = row % BLOCK;
-    const uint8_t *records = m->records + (int64_t)(row / BLOCK) * groups * record_bytes(m->bits);
+    const uint8_t *records = block_records(m, row / BLOCK);
     _Alignas(64) uint8_t unpacked[RECORD8];
     for (int g = 0; g < groups; g++) {
         const uint8_t *record = records + (int64_t)g * record_bytes(m->bits);

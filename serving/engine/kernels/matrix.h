@@ -6,7 +6,7 @@
 
 #define BLOCK 32 /* outputs that one work item computes: two vectors */
 #define GROUP 64 /* inputs that share one activation scale */
-#define TILE 12  /* rows of activations that share each load of a weight */
+#define TILE 4   /* rows of activations that share each load of a weight: their sums fill the registers */
 
 /* Weights of `outputs` x `inputs`, both padded up to whole blocks and groups.
  *
@@ -53,7 +53,7 @@ int64_t matrix_bytes(int outputs, int inputs, int bits);
 int64_t activation_bytes(int rows, int inputs);
 Activations activations_at(void *memory, int rows, int inputs);
 void quantize_row(const Activations *a, int row, const float *x);
-void multiply_block(const Matrix *m, int block, const Activations *a, int first_tile, int last_tile,
+void multiply_block(const Matrix *m, int block, int next, const Activations *a, int first_tile, int last_tile,
                     uint8_t *scratch, float *out, int stride, Into into);
 void matrix_row(const Matrix *m, int row, float *out);
 void pack_rows(const Matrix *m, const float *weights, int first, int rows);

@@ -37,9 +37,11 @@ static void multiply(Runner *r, int thread, const Matrix *m, const Activations *
     const int blocks = blocks_of(m), tiles = tiles_of(a);
     int spans = (8 * r->pool->threads + blocks - 1) / blocks;
     spans = spans < tiles ? spans : tiles;
-    for (int item; (item = pool_take(r->pool)) < blocks * spans;) {
-        const int block = item / spans, span = item % spans;
-        multiply_block(m, block, a, span * tiles / spans, (span + 1) * tiles / spans, r->own[thread].block, out,
+    /* The next item is taken before this one is done, so that its weights can be on their way. */
+    for (int item = pool_take(r->pool), next; item < blocks * spans; item = next) {
+        next = pool_take(r->pool);
+        const int block = item / spans, span = item % spans, after = next < blocks * spans ? next / spans : block;
+        multiply_block(m, block, after, a, span * tiles / spans, (span + 1) * tiles / spans, r->own[thread].block, out,
                        stride, into);
     }
     pool_barrier(r->pool);

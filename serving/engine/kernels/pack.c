@@ -17,42 +17,33 @@ static float row_scale(const float *w, int n) {
 
 typedef struct { int step, zero; } Levels;
 
-static int level(Levels l, int code) { return l.zero + (code * l.step >> 8); }
-
-/* The code whose level is nearest to `target`; levels never fall as codes rise. */
-static int nearest_code(Levels l, float target) {
-    int code = l.step ? (int)lrintf((target - (float)l.zero) * 256.0f / (float)l.step) : 0;
-    code = code < 0 ? 0 : code > 15 ? 15 : code;
-    while (code < 15 && fabsf(target - (float)level(l, code + 1)) < fabsf(target - (float)level(l, code))) code++;
-    while (code > 0 && fabsf(target - (float)level(l, code - 1)) < fabsf(target - (float)level(l, code))) code--;
-    return code;
+static i32x16 nearest_codes(Levels l, f32x16 targets) {
+    const f32x16 codes = nearest((targets - (float)l.zero) * (256.0f / (float)(l.step ? l.step : 1)));
+    const i32x16 whole = __builtin_convertvector(codes, i32x16), above = whole > 15, negative = whole < 0;
+    return ((whole & ~above) | (15 & above)) & ~negative;
 }
 
-static float squared_error(Levels l, const float *targets, float bound) {
-    float error = 0;
-    for (int i = 0; i < HALF && error < bound; i++) {
-        const float d = targets[i] - (float)level(l, nearest_code(l, targets[i]));
-        error += d * d;
+static float squared_error(Levels l, const f32x16 *targets) {
+    f32x16 error = {0};
+    for (int i = 0; i < HALF / LANES; i++) {
+        const f32x16 d = targets[i] - to_float((nearest_codes(l, targets[i]) * l.step >> 8) + l.zero);
+        error = fma16(d, d, error);
     }
-    return error;
+    return sum16(error);
 }
 
 /* Levels for 32 targets in 1..255: the range from least to greatest in fifteen steps, then the best of
  * the neighbouring whole zeros and of steps a little longer (the shift rounds down). */
-static Levels fit(const float *targets) {
-    float low = targets[0], high = targets[0];
-    for (int i = 1; i < HALF; i++) {
-        low = fminf(low, targets[i]);
-        high = fmaxf(high, targets[i]);
-    }
+static Levels fit(const f32x16 *targets) {
+    const float high = largest16(max16(targets[0], targets[1])), low = -largest16(max16(-targets[0], -targets[1]));
     const int step = (int)lrintf((high - low) * 256.0f / 15.0f), zero = (int)lrintf(low);
     Levels best = {step, zero};
     float least = INFINITY;
     for (int dz = -1; dz <= 1; dz++)
         for (int ds = -8; ds <= 16; ds += 4) {
             const Levels l = {step + ds, zero + dz};
-            if (l.step < 0 || l.zero < 0 || level(l, 15) > 255) continue;
-            const float error = squared_error(l, targets, least);
+            if (l.step < 0 || l.zero < 0 || l.zero + (15 * l.step >> 8) > 255) continue;
+            const float error = squared_error(l, targets);
             if (error < least) {
                 least = error;
                 best = l;
@@ -62,16 +53,17 @@ static Levels fit(const float *targets) {
 }
 
 static void pack_half(uint8_t *record, int half, int lane, const float *targets) {
-    const Levels l = fit(targets);
+    const f32x16 both[2] = {load(targets), load(targets + LANES)};
+    const Levels l = fit(both);
+    const i32x16 codes[2] = {nearest_codes(l, both[0]), nearest_codes(l, both[1])};
     const uint16_t step = (uint16_t)l.step;
     memcpy(record + CODES + (half * BLOCK + lane) * 2, &step, sizeof step);
     record[CODES + 2 * BLOCK * 2 + half * BLOCK + lane] = (uint8_t)l.zero;
     for (int i = 0; i < HALF; i++) {
         const int quad = i / 4, byte = i % 4, pair = quad / 2;
-        const int code = nearest_code(l, targets[i]);
         /* The two bytes of a word change places: see scaled() in matrix.c. */
         uint8_t *to = record + ((half * 4 + pair) * 2 + lane / LANES) * 64 + (lane % LANES) * 4 + (byte ^ 1);
-        *to = (uint8_t)(*to | code << (quad % 2 ? 4 : 0));
+        *to = (uint8_t)(*to | codes[i / LANES][i % LANES] << (quad % 2 ? 4 : 0));
     }
 }
 

@@ -29,44 +29,44 @@ INLINE i32x16 splat_int(int32_t x) { return x - (i32x16){0}; }
 INLINE f32x16 load(const float *p) { f32x16 v; memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float *p, f32x16 v) { memcpy(p, &v, sizeof v); }
 INLINE f32x16 fma16(f32x16 a, f32x16 b, f32x16 c) { return __builtin_elementwise_fma(a, b, c); }
-INLINE f32x16 max16(f32x16 a, f32x16 b) { return __builtin_elementwise_max(a, b); }
+INLINE f32x16 max16(f32x16 a, f32x16 b) { /* not __builtin_elementwise_max, three instructions for NaN's sake */
+#if defined(__AVX512F__)
+    return (f32x16)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    const i32x16 greater = a > b;
+    return (f32x16)(((i32x16)a & greater) | ((i32x16)b & ~greater));
+#endif
+}
 INLINE f32x16 abs16(f32x16 a) { return __builtin_elementwise_abs(a); }
 INLINE f32x16 to_float(i32x16 v) { return __builtin_convertvector(v, f32x16); }
 
-/* Both sums have one fixed order, so that a row's result never depends on its neighbours. */
+/* Always added in this order, so that a row's result never depends on its neighbours. */
 INLINE float sum16(f32x16 v) {
-    float s[LANES];
-    memcpy(s, &v, sizeof s);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) s[i] += s[i + half];
-    return s[0];
+    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3);
+    return (v[0] + v[2]) + (v[1] + v[3]);
 }
 INLINE float largest16(f32x16 v) {
-    float s[LANES];
-    memcpy(s, &v, sizeof s);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) s[i] = s[i] > s[i + half] ? s[i] : s[i + half];
-    return s[0];
+    v = max16(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    v = max16(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3));
+    v = max16(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1));
+    return v[0] > v[1] ? v[0] : v[1];
 }
 
 /* Nearest integer, ties to even, as a float; right for |x| < 2^22. */
 INLINE f32x16 nearest(f32x16 x) { return (x + 12582912.0f) - 12582912.0f; }
 
-/* 2^x, relative error below 3e-7; exactly 0 below -126 and exactly 1 at 0. Minimax polynomial on
- * [-0.5, 0.5] (the Cephes exp2f coefficients), exponent added to the bits. */
+/* 2^x for x <= 127, relative error below 3e-6 (what it feeds is rounded to 8 bits after); exactly 1 at 0
+ * and exactly 0 from -127 down. A minimax polynomial on [-0.5, 0.5], the exponent added to its bits. */
 INLINE f32x16 exp2_16(f32x16 x) {
-    const i32x16 tiny = x < -126.0f;
-    x = max16(x, splat(-126.0f));
+    x = max16(x, splat(-127.0f));
     const f32x16 whole = nearest(x), f = x - whole;
-    f32x16 y = splat(1.535336188319500e-4f);
-    y = fma16(y, f, splat(1.339887440266574e-3f));
-    y = fma16(y, f, splat(9.618437357674640e-3f));
-    y = fma16(y, f, splat(5.550332471162809e-2f));
-    y = fma16(y, f, splat(2.402264791363012e-1f));
-    y = fma16(y, f, splat(6.931472028550421e-1f));
+    f32x16 y = splat(0.00958285258f);
+    y = fma16(y, f, splat(0.0559064285f));
+    y = fma16(y, f, splat(0.240240986f));
+    y = fma16(y, f, splat(0.693124193f));
     y = fma16(y, f, splat(1.0f));
-    const i32x16 bits = (i32x16)y + (__builtin_convertvector(whole, i32x16) << 23);
-    return (f32x16)(bits & ~tiny);
+    return (f32x16)((i32x16)y + (__builtin_convertvector(whole, i32x16) << 23));
 }
 
 /* sums[i] += the dot product of four unsigned bytes weights[4i..] with four signed bytes of `quad`. */
@@ -88,8 +88,12 @@ INLINE uint32_t to_bf16(float x) {
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
 }
 INLINE u16x16 to_bf16_16(f32x16 x) {
+#if defined(__AVX512BF16__)
+    return (u16x16)_mm512_cvtneps_pbh((__m512)x);
+#else
     const u32x16 bits = (u32x16)x;
     return __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, u16x16);
+#endif
 }
 
 /* sums[i] += the dot product of two bfloat16 (a pair) in lane i with the pair in `pair`. */
@@ -113,6 +117,8 @@ INLINE u16x32 multiply_high(u16x32 a, u16x32 b) {
         (__builtin_convertvector(a, u32x32) * __builtin_convertvector(b, u32x32)) >> 16, u16x32);
 #endif
 }
+
+#define PREFETCH(address) __builtin_prefetch(address, 0, 2)
 
 #if defined(__x86_64__)
 #define PAUSE() _mm_pause()
