@@ -2,7 +2,7 @@
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 
 const data = JSON.parse(document.getElementById("chart-data").textContent);
-const HEIGHT = 200;
+const HEIGHT = 190; // pixels
 const language = document.documentElement.lang;
 const SECOND = { "succeeded errors": "--danger" }; // colour of the second series; else --chart-2
 
@@ -20,7 +20,7 @@ function color(name) {
 const compact = new Intl.NumberFormat(language, { notation: "compact" });
 const whole = new Intl.NumberFormat(language);
 const day = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" });
-const hour = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+const hour = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: "UTC" });
 const tick = data.step === "hour" ? hour : day;
 
 // Bars on top of each other: the second series is drawn behind, as high as both together.
