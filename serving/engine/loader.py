@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,21 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from serving.engine.core import EngineConfig, EngineError, ModelLoadError, ModelRunner
-from serving.engine.kernels.build import KernelError
+from serving.engine.kernels.build import KernelError, build, library_path
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSpec
 from serving.engine.native_runner import NativeRunner
+from serving.engine.progress import Progress, Report
+from serving.engine.quiet import silence_libraries
 from serving.engine.tokenizer import Tokenizer
 from serving.engine.transformers_runner import load_transformers_runner
 
 log = logging.getLogger(__name__)
 
 BLOCK_SIZE = 16
-# Preparing the files is the longer part when there is anything to prepare.
-_FILES_SHARE = 0.8
+# Preparing the files is the longer part when there is anything to prepare; compiling comes next.
+_FILES_SHARE, _KERNELS_SHARE = 0.7, 0.9
+_USUAL_COMPILE_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +40,16 @@ class LoadedModel:
     runner_reason: str
 
 
-def load(spec: ModelSpec, models_dir: Path, report: Callable[[str, float], None]) -> LoadedModel:
+def load(spec: ModelSpec, models_dir: Path, report: Report) -> LoadedModel:
     """Make ``spec`` ready to run. ``report`` gets what is being done and the fraction done.
 
     Raises ModelLoadError in one line that says what to do.
     """
+    silence_libraries()
     _check_device(spec)
     folder = prepare(spec, models_dir, lambda label, done: report(label, done * _FILES_SHARE))
-    report(f"Loading {spec.name}", _FILES_SHARE)
     try:
-        loaded = _load_folder(spec, folder, models_dir.parent / "kernels")
+        loaded = _load_folder(spec, folder, models_dir.parent / "kernels", report)
     except (EngineError, MemoryError):
         raise
     except Exception as error:  # torch, transformers, accelerate and bitsandbytes have no common base
@@ -66,10 +68,10 @@ def _check_device(spec: ModelSpec) -> None:
     )
 
 
-def _load_folder(spec: ModelSpec, folder: Path, kernels_dir: Path) -> LoadedModel:
+def _load_folder(spec: ModelSpec, folder: Path, kernels_dir: Path, report: Report) -> LoadedModel:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    runner, reason = _load_runner(spec, folder, kernels_dir, config)
+    runner, reason = _load_runner(spec, folder, kernels_dir, config, report)
     log.info("%s: %s, because %s", spec.name, type(runner).__name__, reason)
     return LoadedModel(
         spec=spec,
@@ -81,20 +83,35 @@ def _load_folder(spec: ModelSpec, folder: Path, kernels_dir: Path) -> LoadedMode
     )
 
 
-def _load_runner(spec: ModelSpec, folder: Path, kernels_dir: Path, config: Any) -> tuple[ModelRunner, str]:
+def _load_runner(
+    spec: ModelSpec, folder: Path, kernels_dir: Path, config: Any, report: Report
+) -> tuple[ModelRunner, str]:
     """The fast runner where it can run ``spec``, else the general one; and why."""
-    if spec.device_map == "auto" and torch.cuda.is_available():
-        return load_transformers_runner(folder, spec), "there is a GPU"
     supported, reason = NativeRunner.supports(config, spec)
+    if spec.device_map == "auto" and torch.cuda.is_available():
+        supported, reason = False, "there is a GPU"
     if supported:
         try:
+            _prepare_kernels(kernels_dir, report)
+            report(f"Loading {spec.name}", _KERNELS_SHARE)
             fast = NativeRunner.from_pretrained(
                 folder, spec.quantization, name=spec.name, kernels_dir=kernels_dir
             )
             return fast, reason
         except KernelError as error:
             reason = str(error)
+    report(f"Loading {spec.name}", _KERNELS_SHARE)
     return load_transformers_runner(folder, spec), f"the native runner cannot: {reason}"
+
+
+def _prepare_kernels(kernels_dir: Path, report: Report) -> None:
+    """Raises KernelError."""
+    if library_path(kernels_dir).exists():
+        return
+    with Progress(report, _FILES_SHARE).stage(
+        "Compiling the CPU kernels", _KERNELS_SHARE, _USUAL_COMPILE_SECONDS
+    ):
+        build(kernels_dir)
 
 
 def engine_config(spec: ModelSpec, config: Any, kv_bytes_per_token: int) -> EngineConfig:

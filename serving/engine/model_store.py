@@ -14,16 +14,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from serving.engine.core import ModelLoadError
 from serving.engine.models_file import ModelSource, ModelSpec
-from serving.engine.progress import Progress
-
-Report = Callable[[str, float], None]
-"""Called with what is being done and the fraction done, from 0 to 1; from more than one thread."""
+from serving.engine.progress import Progress, Report
 
 
 def prepare(spec: ModelSpec, models_dir: Path, report: Report) -> Path:

@@ -10,14 +10,18 @@ from contextlib import contextmanager
 
 _TICK_SECONDS = 0.5
 
+Report = Callable[[str, float], None]
+"""Called with what is being done and the fraction done, from 0 to 1; from more than one thread."""
+
 
 class Progress:
     """Splits 0 ... 1 into stages. Within one, the fraction nears the stage's end by how long such
     work usually takes, and never reaches it before the work is done."""
 
-    def __init__(self, report: Callable[[str, float], None]) -> None:
+    def __init__(self, report: Report, fraction: float = 0.0) -> None:
+        """``fraction``: what is done already."""
         self._report = report
-        self._fraction = 0.0
+        self._fraction = fraction
 
     @contextmanager
     def stage(self, label: str, until: float, usual_seconds: float) -> Iterator[None]:

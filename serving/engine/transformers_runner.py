@@ -7,7 +7,6 @@ function alone knows where one sequence ends and the next begins, and keeps keys
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence as Seq
 from pathlib import Path
@@ -116,8 +115,6 @@ def load_transformers_runner(folder: Path, spec: ModelSpec) -> TransformersRunne
 
 def _bitsandbytes(spec: ModelSpec, dtype: Any) -> BitsAndBytesConfig | None:
     if spec.quantization == "int8":
-        # It says at every multiplication that it computes in float16.
-        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     if spec.quantization == "int4":
         return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)

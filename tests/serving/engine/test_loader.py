@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,9 @@ def silent(label: str, fraction: float) -> None:
 @pytest.fixture(scope="module")
 def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> ModelSpec:
     folder = tmp_path_factory.mktemp("gpt2")
-    config = GPT2Config(vocab_size=49152, n_embd=32, n_layer=1, n_head=2, n_positions=128)
+    config = GPT2Config(
+        vocab_size=49152, n_embd=128, n_layer=1, n_head=2, n_positions=128, bos_token_id=1, eos_token_id=2
+    )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
     return ModelSpec("gpt2", ModelSource("path", str(folder)), dtype="float32", device_map="cpu")
@@ -103,3 +107,44 @@ def test_a_length_beyond_the_model_or_the_cache_is_refused(default_spec: ModelSp
         engine_config(replace(default_spec, max_model_len=8193), config, 1)
     with pytest.raises(ModelLoadError, match="holds 64 tokens only"):
         engine_config(replace(default_spec, max_model_len=100, kv_cache_mib=1), config, 2**14)
+
+
+def test_the_kernels_are_compiled_before_the_weights_are_read_and_it_is_told(
+    default_spec: ModelSpec, model_folder: Path, tmp_path: Path
+) -> None:
+    source = replace(default_spec.source, kind="path", location=str(model_folder))
+    told: list[tuple[str, float]] = []
+    spec = replace(default_spec, source=source, device_map="cpu")
+    for _ in range(2):
+        load(spec, tmp_path / "models", lambda label, fraction: told.append((label, fraction)))
+    labels = list(dict.fromkeys(label for label, _ in told))
+    assert labels.index("Compiling the CPU kernels") < labels.index(f"Loading {spec.name}")
+    first_load = told[: 1 + [fraction for _, fraction in told].index(1.0)]
+    assert [fraction for _, fraction in first_load] == sorted(fraction for _, fraction in first_load)
+    assert len([label for label, _ in first_load if label.startswith("Compiling")]) >= 3, "it moves"
+    assert "Compiling the CPU kernels" not in [label for label, _ in told[len(first_load) :]]
+
+
+LOAD_ALL_WAYS = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from serving.engine.loader import load
+from serving.engine.models_file import ModelSource, ModelSpec
+
+gguf, folder, models = map(Path, sys.argv[1:])
+spec = ModelSpec("tiny", ModelSource("gguf", str(gguf)), dtype="float32", device_map="cpu")
+load(spec, models, lambda label, fraction: None)
+spec = replace(spec, source=ModelSource("path", str(folder)), dtype="bfloat16")
+for quantization in ("int8", "int4"):
+    loaded = load(replace(spec, quantization=quantization), models, lambda label, fraction: None)
+    assert type(loaded.runner).__name__ == "TransformersRunner"
+"""
+
+
+def test_the_libraries_write_nothing_beside_our_progress(
+    gguf_file: Path, tiny_gpt2: ModelSpec, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", LOAD_ALL_WAYS, str(gguf_file), tiny_gpt2.source.location, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -7,8 +7,6 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -24,50 +22,6 @@ def silent(label: str, fraction: float) -> None:
 
 def spec(kind: str, location: str, **source: str) -> ModelSpec:
     return ModelSpec("tiny", ModelSource(kind, location, **source), dtype="float32")  # type: ignore[arg-type]
-
-
-def write_gguf(path: Path) -> None:
-    """A Llama of one layer with 16-wide random weights, and a tokenizer of 30 tokens."""
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(1)
-    writer.add_context_length(64)
-    writer.add_embedding_length(16)
-    writer.add_feed_forward_length(32)
-    writer.add_head_count(2)
-    writer.add_head_count_kv(1)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_freq_base(10000.0)
-    pieces = [*"abcdefghijklmnopqrstuvwxyz", "ab"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(["<unk>", "<s>", "</s>", *pieces])
-    writer.add_token_types([3, 3, 3] + [1] * len(pieces))
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_vocab_size(3 + len(pieces))
-    writer.add_chat_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    random = np.random.default_rng(0)
-    shapes = {
-        "token_embd": (30, 16), "output_norm": (16,), "output": (30, 16),
-        "blk.0.attn_norm": (16,), "blk.0.ffn_norm": (16,),
-        "blk.0.attn_q": (16, 16), "blk.0.attn_k": (8, 16), "blk.0.attn_v": (8, 16),
-        "blk.0.attn_output": (16, 16),
-        "blk.0.ffn_gate": (32, 16), "blk.0.ffn_up": (32, 16), "blk.0.ffn_down": (16, 32),
-    }  # fmt: skip
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", random.normal(size=shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-@pytest.fixture(scope="module")
-def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    write_gguf(file)
-    return file
 
 
 def test_a_gguf_file_becomes_a_plain_folder_with_the_same_weights(gguf_file: Path, tmp_path: Path) -> None:
