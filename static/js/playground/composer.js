@@ -38,8 +38,9 @@ export class Composer extends EventTarget {
     return this.#box.value.trim();
   }
 
+  /** Not on a phone, where it would raise the keyboard over the page. */
   focus() {
-    this.#box.focus();
+    if (matchMedia("(pointer: fine)").matches) this.#box.focus();
   }
 
   /** Sends `text` as if it had been written here; where it cannot be sent it stays in the box. */

@@ -70,10 +70,12 @@ export class StreamingMarkdown {
   #pending = ""; // source after the last finished block
   #unfinished = []; // its nodes
   #frame = 0;
+  #onRender;
 
+  /** `onRender` is told of every render but the last. */
   constructor(element, onRender) {
     this.#element = element;
-    this.onRender = onRender;
+    this.#onRender = onRender;
   }
 
   append(text) {
@@ -84,7 +86,6 @@ export class StreamingMarkdown {
   finish(source) {
     cancelAnimationFrame(this.#frame);
     this.#element.replaceChildren(renderMarkdown(source));
-    this.onRender();
   }
 
   #render() {
@@ -99,7 +100,7 @@ export class StreamingMarkdown {
     const rest = renderMarkdown(this.#pending);
     this.#unfinished = [...rest.childNodes];
     this.#element.append(rest);
-    this.onRender();
+    this.#onRender();
   }
 }
 

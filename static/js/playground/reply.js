@@ -8,17 +8,19 @@ import { formatCount, formatDuration, formatRate, text } from "./strings.js";
 const template = document.getElementById("assistant-message-template");
 const WAITING_SHOWN = 100; // ms between two looks at the clock before the first token
 
-/** `message` is the conversation's own object; the view fills it. `onGrow` is told of every render. */
+/** `message` is the conversation's own object; the view fills it. `onGrow` is told whenever it is taller. */
 export class ReplyView {
   #stats;
   #body;
   #markdown;
+  #onGrow;
   #timer = 0;
   #sentAt = 0;
   #firstAt = 0;
 
   constructor(message, onGrow = () => {}) {
     this.message = message;
+    this.#onGrow = onGrow;
     this.element = template.content.cloneNode(true).firstElementChild;
     this.#body = this.element.querySelector("[data-body]");
     this.#stats = this.element.querySelector("[data-stats]");
@@ -69,6 +71,7 @@ export class ReplyView {
     this.element.classList.remove("is-waiting", "is-writing");
     this.#markdown.finish(this.message.content);
     this.#showEnd();
+    this.#onGrow();
   }
 
   #showEnd() {
