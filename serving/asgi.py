@@ -63,7 +63,8 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limit:
-            await self._refuse(receive, send)
+            await _drain(await receive(), receive)
+            await self._refuse(send)
             return
         read = 0
 
@@ -72,24 +73,26 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._limit:
+                await _drain(message, receive)
                 raise _TooMuch
             return message
 
         try:
             await self._application(scope, counted, send)
         except _TooMuch:
-            await self._refuse(receive, send)
+            await self._refuse(send)
 
-    async def _refuse(self, receive: Receive, send: Send) -> None:
-        while (message := await receive()).get("more_body"):
-            pass
-        if message["type"] == "http.disconnect":
-            return
+    async def _refuse(self, send: Send) -> None:
         response = to_response(BodyTooLarge(f"The body is larger than {self._limit} bytes."))
         response[HEADER] = new_request_id()
         headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.content})
+
+
+async def _drain(message: Message, receive: Receive) -> None:
+    while message.get("more_body"):
+        message = await receive()
 
 
 class _TooMuch(Exception):

@@ -176,19 +176,9 @@ def json_response(
 def drf_exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponseBase | None:
     """REST framework's hook. None for what is not ours to explain: api_middleware logs that as a 500."""
     match error:
-        case ServiceError() | drf.APIException():
-            return to_response(from_drf(error))
+        case ServiceError():
+            return to_response(error)
+        case drf.MethodNotAllowed():
+            return to_response(MethodNotAllowed(str(error.detail)))
         case _:
             return None
-
-
-def from_drf(error: ServiceError | drf.APIException) -> ServiceError:
-    match error:
-        case ServiceError():
-            return error
-        case drf.MethodNotAllowed():
-            return MethodNotAllowed(str(error.detail))
-        case drf.UnsupportedMediaType():
-            return UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
-        case _:
-            return BadRequest(str(error.detail))

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import IO, Any, NoReturn
-
-from rest_framework.parsers import BaseParser
+from typing import Any, NoReturn
 
 from serving.engine.core import SamplingParams
 from serving.errors import BadRequest, UnsupportedParameter
@@ -84,16 +82,8 @@ class ChatRequest:
     include_usage: bool = False
 
 
-class StrictJSONParser(BaseParser):
-    """JSON as RFC 8259 has it: UTF-8, no NaN. Raises BadRequest for anything else."""
-
-    media_type = "application/json"
-
-    def parse(self, stream: IO[bytes], *args: object, **kwargs: object) -> Any:
-        return parse_json(stream.read())
-
-
 def parse_json(body: bytes | str) -> Any:
+    """JSON as RFC 8259 has it: UTF-8, no NaN. Raises BadRequest."""
     try:
         text = body if isinstance(body, str) else body.decode("utf-8-sig")
         return json.loads(text, parse_constant=_refuse_constant)

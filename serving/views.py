@@ -12,9 +12,7 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.generic import TemplateView
 from drf_spectacular.generators import SchemaGenerator
-from rest_framework import exceptions as drf
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
@@ -23,7 +21,7 @@ from apikeys.errors import ServiceError
 from serving import runtime
 from serving.answers import Answer, ChatAnswer, Choice, TextAnswer
 from serving.completions import CompletionStream, refuse, start_completion
-from serving.errors import ModelNotReady, error_body, from_drf, json_response
+from serving.errors import ModelNotReady, UnsupportedMediaType, error_body, json_response
 from serving.middleware import request_id_of
 from serving.openapi import (
     describes_chat_completions,
@@ -35,19 +33,15 @@ from serving.runtime import ModelStatus
 from serving.schemas import (
     ChatRequest,
     CompletionRequest,
-    StrictJSONParser,
     parse_chat_request,
     parse_completion_request,
+    parse_json,
 )
 from serving.sse import EventStream
 
 
-class AlwaysJSON(BaseContentNegotiation):
+class AlwaysJSON(DefaultContentNegotiation):
     """Clients of this API send any ``Accept``; none of them wants a 406."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        kind = request.content_type.partition(";")[0].strip().lower()
-        return next((parser for parser in parsers if parser.media_type == kind), None)
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
@@ -61,7 +55,6 @@ class ApiView(APIView):  # type: ignore[misc]  # adrf has no types
 
     http_method_names = ("get", "head", "post")
     content_negotiation_class = AlwaysJSON
-    parser_classes = (StrictJSONParser,)
 
 
 class GenerationView(ApiView):
@@ -88,10 +81,10 @@ class GenerationView(ApiView):
 
     async def _parse(self, request: Request) -> CompletionRequest | ChatRequest:
         try:
-            return self.parse(request.data)
-        except (ServiceError, drf.APIException) as error:
+            return self.parse(_read_json(request))
+        except ServiceError as error:
             raise await refuse(
-                _caller(request), from_drf(error), request_id=request_id_of(request), endpoint=self.endpoint
+                _caller(request), error, request_id=request_id_of(request), endpoint=self.endpoint
             ) from error
 
 
@@ -173,6 +166,13 @@ class DocsPage(TemplateView):
     """Swagger UI over /v1/openapi.json."""
 
     template_name = "serving/docs.html"
+
+
+def _read_json(request: Request) -> Any:
+    """The body, also of a chunked request, in which REST framework's ``request.data`` sees nothing."""
+    if request.content_type.partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
+    return parse_json(request.body)
 
 
 def _caller(request: Request) -> Caller:

@@ -38,6 +38,8 @@ class Command(BaseCommand):
         site.start()
         threading.Thread(target=self._tell_progress, name="progress", daemon=True).start()
         daphne.serve(site, settings.HOST, settings.PORT, before_stop=site.stop)
+        self._tell("Stopped.")
+        os._exit(0)  # all is written by now, and Python would take seconds to take torch apart
 
     def _check_models_file(self) -> None:
         try:
