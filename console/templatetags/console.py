@@ -51,6 +51,15 @@ def moment(when: datetime) -> SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), exact, naturaltime(when))
 
 
+@register.simple_tag
+def day(when: datetime) -> SafeString:
+    """The day of a time that is far off, with the exact one for those who hover."""
+    exact = f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), exact, f"{when:%Y-%m-%d}"
+    )
+
+
 @register.filter
 def milliseconds(value: int | None) -> str:
     """A duration, short: 340 ms, 2.1 s."""
