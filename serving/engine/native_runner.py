@@ -139,7 +139,7 @@ def _fill(slices: ctypes.Array[Slice], batch: Seq[BatchItem], blocks: int) -> No
         blocks += 4 * len(sequence.block_table)
         if item.samples:
             position = item.start + item.length
-            s.choice = Choice(sequence.seed, position, params.temperature, params.top_p, params.top_k)
+            s.choice = Choice(sequence.seed, position, params.temperature, params.top_p, 0.0, params.top_k)
 
 
 class _Weights:

@@ -71,7 +71,26 @@ class Choice(ctypes.Structure):
         ("position", c_int64),
         ("temperature", c_double),
         ("top_p", c_double),
+        ("min_p", c_double),
         ("top_k", c_int32),
+        ("adjusted", c_int32),
+        ("ids", c_void_p),
+        ("factors", c_void_p),
+        ("offsets", c_void_p),
+        ("allowed", c_void_p),
+    )
+
+
+class Report(ctypes.Structure):
+    """logprobs.h"""
+
+    _fields_ = (
+        ("first", c_int32),
+        ("count", c_int32),
+        ("top", c_int32),
+        ("next", c_int32),
+        ("ids", c_void_p),
+        ("logprobs", c_void_p),
     )
 
 
@@ -85,6 +104,7 @@ class Slice(ctypes.Structure):
         ("samples", c_int32),
         ("token", c_int32),
         ("choice", Choice),
+        ("report", Report),
     )
 
 

@@ -156,34 +156,46 @@ static void run_layer(Runner *r, int thread, const Layer *layer, const LayerCach
     multiply(r, thread, &layer->down, &a, r->x, m->hidden, ADD);
 }
 
-static void sample(Runner *r) {
-    for (int i; (i = pool_take(r->pool)) < r->sampled;) {
-        Slice *s = &r->batch->slice[r->slice_of[r->sampled_rows[i]]];
-        const float *logits = r->logits + (int64_t)i * r->logits_width;
-        s->token = choose(logits, r->model->vocabulary, &s->choice);
-    }
-    pool_barrier(r->pool);
+static void report(const Slice *s, int at, const int32_t *tokens, const float *logits, int vocabulary) {
+    const Report *to = &s->report;
+    if (at < to->first || at >= to->first + to->count) return;
+    const int32_t last = s->samples ? s->token : to->next, token = at < s->length - 1 ? tokens[at + 1] : last;
+    const int64_t place = (int64_t)(at - to->first) * (1 + to->top);
+    rank_logprobs(logits, vocabulary, token, to->top, to->ids + place, to->logprobs + place);
 }
 
-static void copy_logits(Runner *r) {
+/* What rows [first, first + count) of those sampled were computed for. */
+static void use_logits(Runner *r, int first, int count) {
     const int vocabulary = r->model->vocabulary;
-    for (int i; (i = pool_take(r->pool)) < r->sampled;)
-        memcpy(r->batch->logits + (int64_t)i * vocabulary, r->logits + (int64_t)i * r->logits_width,
-               (size_t)vocabulary * sizeof(float));
+    for (int i; (i = pool_take(r->pool)) < count;) {
+        const int row = r->sampled_rows[first + i];
+        Slice *s = &r->batch->slice[r->slice_of[row]];
+        const int at = r->positions[row] - s->start;
+        const float *logits = r->logits + (int64_t)i * r->logits_width;
+        if (r->batch->logits) {
+            memcpy(r->batch->logits + (int64_t)row * vocabulary, logits, (size_t)vocabulary * sizeof(float));
+            continue;
+        }
+        if (s->samples && at == s->length - 1) s->token = choose(logits, vocabulary, &s->choice);
+        report(s, at, r->batch->tokens + row - at, logits, vocabulary);
+    }
     pool_barrier(r->pool);
 }
 
 void forward(void *runner, int thread) {
     Runner *r = runner;
     const Model *m = r->model;
+    const int sampled = r->sampled; /* read now: after its last barrier a step's facts may change */
     begin_rows(r);
     for (int i = 0; i < m->layers; i++) {
         const LayerCache cache = layer_cache(r, i);
         run_layer(r, thread, &m->layer[i], &cache);
     }
-    if (!r->sampled) return;
-    const Activations a = prepare(r, thread, r->x, m->hidden, r->sampled_rows, r->sampled, m->hidden, m->final_norm);
-    multiply(r, thread, &m->head, &a, r->logits, r->logits_width, REPLACE);
-    if (r->batch->logits) copy_logits(r);
-    else sample(r);
+    for (int first = 0; first < r->sampled; first += HEAD_ROWS) {
+        const int count = r->sampled - first < HEAD_ROWS ? r->sampled - first : HEAD_ROWS;
+        const Activations a =
+            prepare(r, thread, r->x, m->hidden, r->sampled_rows + first, count, m->hidden, m->final_norm);
+        multiply(r, thread, &m->head, &a, r->logits, r->logits_width, REPLACE);
+        use_logits(r, first, count);
+    }
 }

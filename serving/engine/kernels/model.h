@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "attention.h"
+#include "logprobs.h"
 #include "matrix.h"
 #include "pool.h"
 #include "sampling.h"
@@ -30,6 +31,7 @@ typedef struct {
     int32_t samples;
     int32_t token; /* result, if `samples` */
     Choice choice;
+    Report report;
 } Slice;
 
 typedef struct {
@@ -38,6 +40,9 @@ typedef struct {
     const int32_t *tokens; /* [rows] */
     float *logits;         /* NULL, or [rows][vocabulary]: all rows' logits instead of tokens */
 } Batch;
+
+/* So many rows' logits are held at once: a prompt whose every token is reported has thousands of rows. */
+#define HEAD_ROWS 128
 
 /* Up to so many rows each thread prepares all of them for itself: cheaper than meeting at a barrier. */
 #define ALONE_ROWS 2
@@ -55,7 +60,7 @@ typedef struct {
     uint16_t *cache;
     int cache_blocks, block_size;
     int threads, qkv_width, logits_width, sampled;
-    int capacity, sampled_capacity; /* rows that the buffers below have room for */
+    int capacity; /* rows that the buffers below have room for */
     int32_t *positions, *slice_of, *sampled_rows;
     float *x, *qkv, *mixed, *gated, *angles, *logits;
     void *activations;

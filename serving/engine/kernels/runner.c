@@ -33,7 +33,8 @@ Runner *runner_new(const Model *model, int threads) {
     r->qkv_width = padded((model->heads + 2 * model->kv_heads) * model->head_dim);
     r->logits_width = padded(model->vocabulary);
     r->own = calloc((size_t)threads, sizeof *r->own);
-    if (r->own && make_own(r)) r->pool = pool_start(threads, forward, r);
+    r->logits = reserve((int64_t)HEAD_ROWS * r->logits_width * (int64_t)sizeof(float));
+    if (r->own && r->logits && make_own(r)) r->pool = pool_start(threads, forward, r);
     if (r->pool) return r;
     runner_free(r);
     return NULL;
@@ -47,7 +48,8 @@ void runner_set_cache(Runner *r, uint16_t *memory, int blocks, int block_size) {
 }
 
 static void free_buffers(Runner *r) {
-    void *buffers[] = {r->positions, r->slice_of, r->x, r->qkv, r->mixed, r->gated, r->angles, r->activations};
+    void *buffers[] = {r->positions, r->slice_of, r->sampled_rows, r->x, r->qkv, r->mixed, r->gated, r->angles,
+                       r->activations};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);
     r->capacity = 0;
 }
@@ -59,51 +61,40 @@ static int make_buffers(Runner *r, int rows) {
     const int64_t floats = (int64_t)rows * (int64_t)sizeof(float);
     r->positions = reserve(floats);
     r->slice_of = reserve(floats);
+    r->sampled_rows = reserve(floats);
     r->x = reserve(floats * m->hidden);
     r->qkv = reserve(floats * r->qkv_width);
     r->mixed = reserve(floats * m->heads * m->head_dim);
     r->gated = reserve(floats * m->intermediate);
     r->angles = reserve(floats * m->head_dim);
     r->activations = reserve(activation_bytes(rows, widest_input(m)));
-    if (!r->positions || !r->slice_of || !r->x || !r->qkv || !r->mixed || !r->gated || !r->angles || !r->activations)
+    if (!r->positions || !r->slice_of || !r->sampled_rows || !r->x || !r->qkv || !r->mixed || !r->gated || !r->angles ||
+        !r->activations)
         return 0;
     r->capacity = rows;
     return 1;
 }
 
-static int make_sampled_buffers(Runner *r, int rows) {
-    if (rows <= r->sampled_capacity) return 1;
-    free(r->sampled_rows);
-    free(r->logits);
-    r->sampled_capacity = 0;
-    r->sampled_rows = reserve((int64_t)rows * (int64_t)sizeof(int32_t));
-    r->logits = reserve((int64_t)rows * r->logits_width * (int64_t)sizeof(float));
-    if (!r->sampled_rows || !r->logits) return 0;
-    r->sampled_capacity = rows;
-    return 1;
-}
-
-static int count_sampled(const Batch *b) {
-    int count = 0;
-    for (int i = 0; i < b->slices; i++) count += b->slice[i].samples != 0;
-    return b->logits ? b->rows : count;
+/* Whether row `at` of a slice is of use beyond the cache. */
+static int needs_logits(const Slice *s, int at) {
+    const Report *report = &s->report;
+    return (s->samples && at == s->length - 1) || (at >= report->first && at < report->first + report->count);
 }
 
 static void index_rows(Runner *r, const Batch *b) {
-    int row = 0, sampled = 0;
+    int row = 0;
+    r->sampled = 0;
     for (int i = 0; i < b->slices; i++)
         for (int j = 0; j < b->slice[i].length; j++, row++) {
             r->slice_of[row] = i;
             r->positions[row] = b->slice[i].start + j;
-            if (b->logits || (b->slice[i].samples && j == b->slice[i].length - 1)) r->sampled_rows[sampled++] = row;
+            if (b->logits || needs_logits(&b->slice[i], j)) r->sampled_rows[r->sampled++] = row;
         }
 }
 
 int runner_run(Runner *r, Batch *batch) {
-    const int sampled = count_sampled(batch);
-    if (!make_buffers(r, batch->rows) || !make_sampled_buffers(r, sampled)) return -1;
+    if (!make_buffers(r, batch->rows)) return -1;
     r->batch = batch;
-    r->sampled = sampled;
     index_rows(r, batch);
     pool_run(r->pool);
     return 0;
@@ -117,7 +108,6 @@ void runner_free(Runner *r) {
         free(r->own[i].few);
     }
     free_buffers(r);
-    free(r->sampled_rows);
     free(r->logits);
     free(r->own);
     free(r);

@@ -1,7 +1,9 @@
-/* The rule of sampler.py without sorting the vocabulary: tokens are dropped into bins by how far they
+/* The rule of sampler.py without sorting the vocabulary. All tokens are weighed, but only those near the
+ * peak are ranked first, for nearly every draw falls among them. They are dropped into bins by how far they
  * lie below the peak, and only the bins in which something is decided are sorted. */
 #include "sampling.h"
 
+#include <float.h>
 #include <stdlib.h>
 
 #include "vectors.h"
@@ -9,6 +11,11 @@
 #define COLDEST 1e-5
 #define BINS 1024
 #define SPAN 40.0 /* exp(-40) of the peak: a whole vocabulary of them is below one part in 10^12 */
+#define NEAR 10.0 /* exp(-10) of the peak is 1 in 22,000 */
+
+typedef float f32x8 __attribute__((vector_size(32)));
+typedef double f64x8 __attribute__((vector_size(64)));
+typedef int64_t s64x8 __attribute__((vector_size(64)));
 
 static double uniform(uint64_t seed, int64_t position) { /* serving/engine/randomness.py */
     uint64_t z = (seed ^ ((uint64_t)position * 0xD1342543DE82EF95u)) + 0x9E3779B97F4A7C15u;
@@ -28,14 +35,36 @@ static int32_t most_probable(const float *logits, int vocabulary) {
     return i;
 }
 
+/* e^x for x <= 0, relative error below 1e-14: a Taylor series on half an octave, the exponent added to its
+ * bits. */
+static f64x8 exp_8(f64x8 x) {
+    static const double series[] = {1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
+                                    1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800};
+    const f64x8 round = (f64x8){0} + 0x1.8p52;
+    x = __builtin_elementwise_max(x, (f64x8){0} - 700.0);
+    const f64x8 whole = (x * 1.4426950408889634 + round) - round;
+    const f64x8 rest = (x - whole * 0x1.62e42feep-1) - whole * 0x1.a39ef35793c76p-33; /* ln 2 in two parts */
+    f64x8 y = (f64x8){0} + series[10];
+    for (int i = 9; i >= 0; i--) y = y * rest + series[i];
+    y = y * rest + 1.0;
+    return (f64x8)((s64x8)y + (__builtin_convertvector(whole, s64x8) << 52));
+}
+
 typedef struct { double weight; float logit; int32_t token; } Candidate;
 
 typedef struct {
-    Candidate *tokens; /* bin after bin, best bin first; in a sorted bin best token first */
+    double temperature, peak, furthest; /* tokens further below the peak than that may not come */
+    double whole;                       /* the weight of all that may come */
+    double seen;                        /* the weight of those that are ranked */
+    int all, count;                     /* whether the ranked are all that may come, and how many they are */
+    int32_t *near;                      /* they, in rising order */
+    Candidate *tokens;                  /* they, bin after bin, best bin first; in a sorted bin best first */
     int starts[BINS + 1];
     double weights[BINS];
     int sorted[BINS];
 } Ranking;
+
+static double below_peak(const Ranking *r, float logit) { return (r->peak - logit) / r->temperature; }
 
 static int by_rank(const void *a, const void *b) {
     const Candidate *x = a, *y = b;
@@ -43,30 +72,63 @@ static int by_rank(const void *a, const void *b) {
     return x->token - y->token;
 }
 
-static int bin_of(double below_peak) {
-    const double bin = below_peak * (BINS / SPAN);
+static int bin_of(double below) {
+    const double bin = below * (BINS / SPAN);
     return bin < BINS - 1 ? (int)bin : BINS - 1;
 }
 
-static void rank_tokens(Ranking *r, const float *logits, int vocabulary, double temperature) {
-    const double peak = logits[most_probable(logits, vocabulary)];
+/* Weighs all tokens that may come. */
+static void weigh(Ranking *r, const float *logits, int vocabulary) {
+    f64x8 sums = {0};
+    int i = 0;
+    for (; i + 8 <= vocabulary; i += 8) {
+        f32x8 x;
+        memcpy(&x, logits + i, sizeof x);
+        const f64x8 below = (r->peak - __builtin_convertvector(x, f64x8)) / r->temperature;
+        sums += (f64x8)((s64x8)exp_8(-below) & (below <= r->furthest));
+    }
+    r->whole = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    for (; i < vocabulary; i++)
+        if (below_peak(r, logits[i]) <= r->furthest) r->whole += exp(-below_peak(r, logits[i]));
+}
+
+/* Finds the tokens at most `reach` below the peak. */
+static void find_near(Ranking *r, const float *logits, int vocabulary, double reach) {
+    reach = reach < r->furthest ? reach : r->furthest;
+    /* Compared as floats, a little too far: 16 at a time they are nearly always none. */
+    const double edge = (r->peak - reach * r->temperature) - 1e-3 * (1 + fabs(r->peak));
+    const float least = edge > -FLT_MAX ? (float)edge : -FLT_MAX;
+    r->count = 0;
+    for (int first = 0; first < vocabulary; first += LANES) {
+        const int last = first + LANES < vocabulary ? first + LANES : vocabulary;
+        if (last - first == LANES && largest16(load(logits + first)) < least) continue;
+        for (int i = first; i < last; i++)
+            if (below_peak(r, logits[i]) <= reach) r->near[r->count++] = i;
+    }
+    r->all = reach >= r->furthest;
+}
+
+static void rank_near(Ranking *r, const float *logits) {
     int at[BINS] = {0};
     memset(r->weights, 0, sizeof r->weights);
     memset(r->sorted, 0, sizeof r->sorted);
-    for (int i = 0; i < vocabulary; i++) at[bin_of((peak - logits[i]) / temperature)]++;
+    for (int i = 0; i < r->count; i++) at[bin_of(below_peak(r, logits[r->near[i]]))]++;
     for (int bin = 0, sum = 0; bin < BINS; bin++) {
         r->starts[bin] = sum;
         sum += at[bin];
         at[bin] = r->starts[bin];
         r->starts[bin + 1] = sum;
     }
-    for (int i = 0; i < vocabulary; i++) {
-        const double below = (peak - logits[i]) / temperature;
+    for (int i = 0; i < r->count; i++) {
+        const int32_t token = r->near[i];
+        const double below = below_peak(r, logits[token]);
         const int bin = bin_of(below);
-        const Candidate c = {exp(-below), logits[i], i};
+        const Candidate c = {exp(-below), logits[token], token};
         r->tokens[at[bin]++] = c;
         r->weights[bin] += c.weight;
     }
+    r->seen = 0;
+    for (int bin = 0; bin < BINS; bin++) r->seen += r->weights[bin];
 }
 
 static const Candidate *sorted_bin(Ranking *r, int bin) {
@@ -100,26 +162,69 @@ static Prefix prefix(Ranking *r, int count, double weight, int beyond) {
     return p;
 }
 
-static int32_t draw(Ranking *r, int vocabulary, const Choice *how) {
-    const int top_k = how->top_k > 0 && how->top_k < vocabulary ? how->top_k : vocabulary;
-    Prefix kept = {vocabulary, 0, 0};
-    if (top_k < vocabulary) kept = prefix(r, top_k, INFINITY, 0);
-    else for (int bin = 0; bin < BINS; bin++) kept.weight += r->weights[bin];
-    if (how->top_p < 1) kept = prefix(r, kept.count, how->top_p * kept.weight, 0);
-    return prefix(r, kept.count, uniform(how->seed, how->position) * kept.weight, 1).last;
+/* -1 when that takes more than the tokens that are ranked. */
+static int32_t draw(Ranking *r, const Choice *how) {
+    const double part = uniform(how->seed, how->position);
+    Prefix kept = {r->count, r->all ? r->seen : r->whole, 0};
+    if (how->top_k > 0 && (!r->all || how->top_k < r->count)) {
+        if (how->top_k > r->count) return -1;
+        kept = prefix(r, how->top_k, INFINITY, 0);
+    }
+    if (how->top_p < 1) {
+        if (!r->all && how->top_p * kept.weight >= r->seen * (1 - 1e-12)) return -1;
+        kept = prefix(r, kept.count, how->top_p * kept.weight, 0);
+    }
+    if (!r->all && part * kept.weight >= r->seen * (1 - 1e-12)) return -1;
+    return prefix(r, kept.count, part * kept.weight, 1).last;
 }
 
-int32_t choose(const float *logits, int vocabulary, const Choice *how) {
+static int32_t draw_from(Ranking *r, const float *logits, int vocabulary, const Choice *how) {
+    r->temperature = how->temperature;
+    r->peak = logits[most_probable(logits, vocabulary)];
+    r->furthest = how->min_p > 0 ? -log(how->min_p) : DBL_MAX; /* a logit of -INFINITY lies beyond */
+    weigh(r, logits, vocabulary);
+    for (int all = 0;; all = 1) {
+        find_near(r, logits, vocabulary, all ? DBL_MAX : NEAR);
+        rank_near(r, logits);
+        const int32_t token = draw(r, how);
+        if (token >= 0 || all) return token;
+    }
+}
+
+static int32_t pick(const float *logits, int vocabulary, const Choice *how) {
     if (!(how->temperature > COLDEST)) return most_probable(logits, vocabulary);
     Ranking *r = malloc(sizeof *r);
     Candidate *tokens = malloc(sizeof *tokens * (size_t)vocabulary);
-    int32_t token = -1; /* no memory */
-    if (r && tokens) {
+    int32_t *near = malloc(sizeof *near * (size_t)vocabulary);
+    int32_t token = -1;
+    if (r && tokens && near) {
         r->tokens = tokens;
-        rank_tokens(r, logits, vocabulary, how->temperature);
-        token = draw(r, vocabulary, how);
+        r->near = near;
+        token = draw_from(r, logits, vocabulary, how);
     }
+    free(near);
     free(tokens);
     free(r);
+    return token;
+}
+
+static void change(float *logits, int vocabulary, const Choice *how) {
+    for (int i = 0; i < how->adjusted; i++) {
+        float *logit = &logits[how->ids[i]];
+        *logit = *logit > 0 ? *logit / how->factors[i] : *logit * how->factors[i];
+        *logit += how->offsets[i];
+    }
+    for (int i = 0; how->allowed && i < vocabulary; i++)
+        if (!(how->allowed[i / 32] >> (i % 32) & 1)) logits[i] = -INFINITY;
+}
+
+int32_t choose(const float *logits, int vocabulary, const Choice *how) {
+    if (!how->adjusted && !how->allowed) return pick(logits, vocabulary, how);
+    float *changed = malloc(sizeof *changed * (size_t)vocabulary);
+    if (!changed) return -1;
+    memcpy(changed, logits, sizeof *changed * (size_t)vocabulary);
+    change(changed, vocabulary, how);
+    const int32_t token = pick(changed, vocabulary, how);
+    free(changed);
     return token;
 }
