@@ -1,0 +1,146 @@
+"""`manage.py serve` from outside: what stops it before it starts, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.environment import REPOSITORY, make_data_dir
+from tests.server import Server
+from tests.serving.records import find_records
+
+
+def run_serve(**environment: str) -> subprocess.CompletedProcess[str]:
+    """For starts that must fail."""
+    return run(Server(**environment).environment | environment)
+
+
+def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "serve"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run_serve(PORT=str(port))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"Port {port} is taken. Choose another: PORT={port + 1} make run"]
+
+
+def test_a_bad_models_file_is_one_line_with_the_line_and_the_mend(tmp_path: Path) -> None:
+    models = tmp_path / "models.toml"
+    models.write_text('[[model]]\nname = "x"\nsource = { path = "a" }\nquantisation = "int8"\n')
+    done = run_serve(MODELS_FILE=str(models))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "line 4" in done.stderr
+    assert "quantization" in done.stderr
+
+
+def test_a_host_that_is_not_ours_is_one_line() -> None:
+    done = run_serve(HOST="192.0.2.1")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "192.0.2.1" in done.stderr
+
+
+def test_a_data_dir_that_cannot_be_written_is_one_line() -> None:
+    environment = Server().environment | {"DATA_DIR": "/proc/console"}
+    done = run(environment)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "DATA_DIR=" in done.stderr
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_site_up_and_says_why(tmp_path: Path) -> None:
+    server = Server(MODELS_FILE=str(models_file(tmp_path)))
+    server.start()
+    try:
+        server.wait_ready("/healthz")
+        ready = wait_for_failure(server)
+        key = server.create_key("someone@example.com")
+        headers = {"Authorization": f"Bearer {key}"}
+        body = {"model": "gone", "prompt": "hi"}
+        asked = requests.post(f"{server.url}/v1/completions", json=body, headers=headers, timeout=10)
+        page = requests.get(server.url, timeout=10)
+    finally:
+        server.stop()
+    assert ready["models"][0]["state"] == "failed"
+    assert "/nowhere/model" in ready["error"]["message"]
+    assert asked.status_code == 503
+    assert asked.json()["error"]["code"] == "model_not_ready"
+    assert page.status_code == 200
+
+
+def models_file(folder: Path) -> Path:
+    """Of a model that fails to load, at once."""
+    models = folder / "models.toml"
+    models.write_text('[[model]]\nname = "gone"\nsource = { path = "/nowhere/model" }\n')
+    return models
+
+
+def wait_for_failure(server: Server) -> Any:
+    for _ in range(300):
+        response = requests.get(f"{server.url}/readyz", timeout=10)
+        assert response.status_code == 503
+        body = response.json()
+        if body["models"] and body["models"][0]["state"] == "failed":
+            return body
+        time.sleep(0.2)
+    raise AssertionError("the model did not fail")
+
+
+def test_a_stop_ends_streams_with_an_error_and_loses_no_usage() -> None:
+    with Server(DATA_DIR=str(make_data_dir())) as server:
+        key = server.create_key("someone@example.com")
+        body = {
+            "model": "open-autoglm-7b",
+            "prompt": "Once",
+            "max_tokens": 8000,
+            "ignore_eos": True,
+            "stream": True,
+        }
+        headers = {"Authorization": f"Bearer {key}"}
+        response = requests.post(
+            f"{server.url}/v1/completions", json=body, headers=headers, stream=True, timeout=60
+        )
+        lines = response.iter_lines()
+        first = next(lines)
+        assert first.startswith(b"data: {")
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        last = [line for line in lines if line][-1]
+        assert server.process.wait(20) == 0
+    assert "error" in json.loads(last.removeprefix(b"data: "))
+    [record] = find_records(server, response.headers["x-request-id"])
+    assert record["status"] == 500
+    assert record["completion_tokens"] >= 1
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_stops_within_seconds(sign: signal.Signals, tmp_path: Path) -> None:
+    server = Server(MODELS_FILE=str(models_file(tmp_path)))
+    server.start()
+    server.wait_ready("/healthz")
+    assert server.process is not None
+    server.process.send_signal(sign)
+    assert server.process.wait(10) == 0
