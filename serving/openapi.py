@@ -165,10 +165,15 @@ def _refusals(*statuses: int) -> dict[int, OpenApiResponse]:
 
 
 def describes_generation(
-    summary: str, fields: Mapping[str, Field | Refused], answer: Json, examples: list[OpenApiExample]
+    summary: str,
+    description: str,
+    fields: Mapping[str, Field | Refused],
+    answer: Json,
+    examples: list[OpenApiExample],
 ) -> Callable[[View], View]:
     decorate: Callable[[View], View] = extend_schema(
         summary=summary,
+        description=description,
         request={"application/json": _request(fields)},
         responses={
             200: OpenApiResponse(
@@ -185,20 +190,30 @@ def describes_generation(
 
 
 describes_completions = describes_generation(
-    "Continue a text", COMPLETION_FIELDS, COMPLETION, COMPLETION_EXAMPLES
+    "Continue a text",
+    "Choices are prompts x `n`, in order. Fields that this server cannot honour are refused by name.",
+    COMPLETION_FIELDS,
+    COMPLETION,
+    COMPLETION_EXAMPLES,
 )
 describes_chat_completions = describes_generation(
-    "Answer in a conversation", CHAT_FIELDS, CHAT_COMPLETION, CHAT_EXAMPLES
+    "Answer in a conversation",
+    "The model's own chat template turns the messages into a prompt.",
+    CHAT_FIELDS,
+    CHAT_COMPLETION,
+    CHAT_EXAMPLES,
 )
 describes_models = extend_schema(
     operation_id="list_models",
     summary="List models and their aliases",
+    description="`root` is the model that answers to a name.",
     responses={200: OpenApiResponse(MODELS), **_refusals(401)},
     tags=["Models"],
 )
 describes_model = extend_schema(
     operation_id="get_model",
     summary="One model or alias",
+    description="As in the list.",
     responses={200: OpenApiResponse(MODEL), **_refusals(401, 404)},
     tags=["Models"],
 )

@@ -23,18 +23,11 @@ class TokenizedPrompt:
 
 def tokenize(backend: Backend, request: CompletionRequest | ChatRequest) -> list[TokenizedPrompt]:
     """Raises ContextTooLong, or BadRequest when the chat template does not take the messages."""
-    wanted = request.sampling.max_tokens
     if isinstance(request, ChatRequest):
         ids = _apply_template(backend, request)
+        wanted = request.sampling.max_tokens
         return [TokenizedPrompt(ids, _fit(len(ids), wanted, backend.context_length, "messages"))]
-    prompts = []
-    for prompt in request.prompts:
-        ids = prompt if isinstance(prompt, tuple) else tuple(backend.tokenizer.encode(prompt))
-        room = backend.context_length - len(ids)
-        limit = min(DEFAULT_MAX_TOKENS, max(room, 1)) if wanted is None else wanted
-        limit = _fit(len(ids), limit, backend.context_length, "prompt")
-        prompts.append(TokenizedPrompt(ids, limit, _text(backend, prompt) if request.echo else ""))
-    return prompts
+    return [_tokenize_text(backend, prompt, request) for prompt in request.prompts]
 
 
 def prompt_param(request: CompletionRequest | ChatRequest) -> str:
@@ -42,12 +35,37 @@ def prompt_param(request: CompletionRequest | ChatRequest) -> str:
     return "messages" if isinstance(request, ChatRequest) else "prompt"
 
 
+def _tokenize_text(backend: Backend, prompt: Prompt, request: CompletionRequest) -> TokenizedPrompt:
+    if isinstance(prompt, str):
+        _check_length(backend, len(prompt), "prompt")
+        ids = tuple(backend.tokenizer.encode(prompt))
+    else:
+        ids = prompt
+    wanted = request.sampling.max_tokens
+    if wanted is None:
+        wanted = max(1, min(DEFAULT_MAX_TOKENS, backend.context_length - len(ids)))
+    limit = _fit(len(ids), wanted, backend.context_length, "prompt")
+    return TokenizedPrompt(ids, limit, _text(backend, prompt) if request.echo else "")
+
+
 def _apply_template(backend: Backend, request: ChatRequest) -> tuple[int, ...]:
+    _check_length(backend, sum(len(message.content) for message in request.messages), "messages")
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     try:
         return tuple(backend.tokenizer.apply_chat_template(messages))
     except InvalidRequest as error:
         raise BadRequest(str(error), param="messages") from error
+
+
+def _check_length(backend: Backend, characters: int, param: str) -> None:
+    """Tokenizing megabytes takes a processor for seconds; what can never fit is refused before."""
+    least = backend.tokenizer.least_tokens(characters)
+    if least > backend.context_length:
+        raise ContextTooLong(
+            f"This model's maximum context length is {backend.context_length} tokens. However, your {param} "
+            f"has {characters} characters, which are {least} tokens or more. Please reduce its length.",
+            param=param,
+        )
 
 
 def _fit(prompt: int, wanted: int | None, context: int, param: str) -> int:

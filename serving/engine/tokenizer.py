@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
@@ -11,15 +12,23 @@ from serving.engine.core import InvalidRequest
 
 
 class Tokenizer:
-    """Thread-safe: the fast tokenizers underneath may not be shared while they work."""
+    """Thread-safe: the fast tokenizers underneath may not be shared while they work. Decoding has one of
+    its own, so that a stream does not wait for somebody's long prompt."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self._lock = threading.Lock()
+        self._decoder = copy.deepcopy(inner)
+        self._decoder_lock = threading.Lock()
+        self._longest_token = max(map(len, inner.get_vocab()))
 
     @property
     def has_chat_template(self) -> bool:
         return bool(self._inner.chat_template)
+
+    def least_tokens(self, length: int) -> int:
+        """How many tokens a text of ``length`` characters has at the very least. Takes no time."""
+        return -(-length // self._longest_token)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``, with the special tokens the model wants at its beginning."""
@@ -45,8 +54,8 @@ class Tokenizer:
 
     def decode(self, token_ids: Seq[int]) -> str:
         """Text of ``token_ids``, special tokens left out. Incomplete characters become U+FFFD."""
-        with self._lock:
-            text: str = self._inner.decode(
+        with self._decoder_lock:
+            text: str = self._decoder.decode(
                 list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         return text

@@ -48,8 +48,6 @@ class Command(BaseCommand):
             self._give_up(str(error))
 
     def _check_disk(self, folder: Path) -> None:
-        if not os.access(folder, os.W_OK):
-            self._give_up(f"{folder} cannot be written to. Name another folder: DATA_DIR=... make run")
         free = shutil.disk_usage(folder).free
         if free < NEEDED_BYTES:
             self._give_up(
@@ -78,13 +76,13 @@ class Command(BaseCommand):
             self._give_up(f"{settings.DATA_DIR} cannot be prepared: {error}.")
 
     def _tell_progress(self) -> None:
-        told = ""
-        while any(status.state == "loading" for status in runtime.status()):
-            for status in runtime.status():
-                line = f"{status.activity}: {status.progress:.0%}"
-                if status.state == "loading" and status.progress and line != told:
-                    self._tell(line)
-                    told = line
+        told: dict[str, tuple[str, int]] = {}
+        while loading := [status for status in runtime.status() if status.state == "loading"]:
+            for status in loading:
+                tenths = (status.activity, int(status.progress * 10))
+                if status.progress and told.get(status.name) != tenths:
+                    told[status.name] = tenths
+                    self._tell(f"{status.activity} ({status.progress:.0%})")
             time.sleep(POLL_SECONDS)
         for status in runtime.status():
             if status.state == "failed":
