@@ -24,6 +24,18 @@ def env_list(name: str) -> list[str]:
     return [part.strip() for part in env(name).split(",") if part.strip()]
 
 
+def make_folder(name: str, folder: Path) -> None:
+    """Make the folder that setting ``name`` names, and see that files can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise SystemExit(
+            f"{folder} cannot be written to ({error.strerror}). Name another folder: {name}=... make run"
+        ) from None
+
+
 def env_secret(name: str, file: Path) -> str:
     """The secret from the environment, else the one kept in ``file``, made on first use so that
     sessions and hashes outlive a restart."""
