@@ -57,7 +57,7 @@ def test_a_reply_streams_and_is_recorded_with_the_counts_that_were_shown(person:
 
 
 def test_the_playground_and_the_api_give_the_same_text(person: Person, api_key: str) -> None:
-    body: dict[str, Any] = {"max_tokens": 20, "temperature": 0.8, "seed": 7}
+    body: dict[str, Any] = {"max_tokens": 20, "temperature": 0}
     with person.socket() as socket:
         socket.chat("Tell me about rivers.", **body)
         shown = text_of(socket.until("done"))
