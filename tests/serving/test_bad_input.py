@@ -71,6 +71,7 @@ def test_a_body_that_is_no_request_is_400_and_recorded(
         ({"prompt": ""}, 400, "prompt", None),
         ({"prompt": [1, 10**6]}, 400, "prompt", None),
         ({"prompt": "a " * 9000}, 400, "prompt", "context_length_exceeded"),
+        ({"prompt": "a " * 10**6}, 400, "prompt", "context_length_exceeded"),
         ({"max_tokens": -1}, 400, "max_tokens", None),
         ({"max_tokens": 10**6}, 400, "max_tokens", "context_length_exceeded"),
         ({"max_tokens": 10**30}, 400, "max_tokens", None),
