@@ -1,7 +1,6 @@
 """Every address of the site, by the app that answers it."""
 
 from django.urls import include, path
-from django.views.i18n import JavaScriptCatalog
 
 urlpatterns = [
     path("", include("console.urls")),
@@ -9,5 +8,4 @@ urlpatterns = [
     path("playground/", include("playground.urls")),
     path("accounts/", include("allauth.account.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
-    path("jsi18n/", JavaScriptCatalog.as_view(domain="djangojs"), name="javascript-catalog"),
 ]
