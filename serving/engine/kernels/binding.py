@@ -132,9 +132,9 @@ _SIGNATURES = {
 
 
 @cache
-def load_library(cache_dir: Path) -> ctypes.CDLL:
+def load_library(cache_dir: Path, processor: str = "native") -> ctypes.CDLL:
     """The library, built if need be. Raises KernelError."""
-    path = build(cache_dir)
+    path = build(cache_dir, processor)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:

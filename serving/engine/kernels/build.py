@@ -18,7 +18,7 @@ from pathlib import Path
 from serving.engine.core import EngineError
 
 _SOURCES = Path(__file__).parent
-_FLAGS = ("-O3", "-mcpu=native", "-std=gnu11", "-fno-math-errno", "-shared", "-fPIC")
+_FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-shared", "-fPIC")
 _COMPILE_SECONDS = 300
 
 
@@ -26,32 +26,34 @@ class KernelError(EngineError):
     """The C library cannot be built or loaded here. The general runner needs none of it."""
 
 
-def build(cache_dir: Path) -> Path:
+def build(cache_dir: Path, processor: str = "native") -> Path:
     """The compiled library for these sources, this processor and this compiler, from ``cache_dir`` if it
-    is there. Raises KernelError."""
-    library = library_path(cache_dir)
+    is there. ``processor`` "baseline" uses no instruction that is special to this one. Raises
+    KernelError."""
+    library = library_path(cache_dir, processor)
     if not library.exists():
-        _compile(sorted(_SOURCES.glob("*.c")), library)
+        _compile([f"-mcpu={processor}", *_FLAGS], library)
     return library
 
 
-def library_path(cache_dir: Path) -> Path:
+def library_path(cache_dir: Path, processor: str = "native") -> Path:
     """Where ``build`` puts the library, or finds it. Raises KernelError when there is no compiler."""
     if importlib.util.find_spec("ziglang") is None:
         raise KernelError("The compiler is not installed: pip install ziglang.")
-    return cache_dir / f"kernels-{_fingerprint()}.so"
+    return cache_dir / f"kernels-{_fingerprint(processor)}.so"
 
 
-def _fingerprint() -> str:
+def _fingerprint(processor: str) -> str:
     digest = hashlib.sha256()
     for source in sorted(_SOURCES.glob("*.[ch]")):
         digest.update(source.name.encode() + source.read_bytes())
-    for fact in (*_FLAGS, importlib.metadata.version("ziglang"), platform.platform(), _processor()):
+    compiler = importlib.metadata.version("ziglang")
+    for fact in (processor, *_FLAGS, compiler, platform.platform(), _this_processor()):
         digest.update(fact.encode() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def _processor() -> str:
+def _this_processor() -> str:
     """What tells apart processors that need different code."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -61,12 +63,13 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
 
 
-def _compile(sources: list[Path], library: Path) -> None:
+def _compile(flags: list[str], library: Path) -> None:
+    sources = map(str, sorted(_SOURCES.glob("*.c")))
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
             made = Path(scratch) / library.name
-            _run_compiler([*_FLAGS, "-o", str(made), *map(str, sources), "-lm", "-lpthread"], scratch)
+            _run_compiler([*flags, "-o", str(made), *sources, "-lm", "-lpthread"], scratch)
             made.replace(library)  # whole or not at all, also when two processes build at once
     except OSError as error:
         raise KernelError(f"The kernels cannot be written to {library.parent}: {error.strerror}.") from error

@@ -185,14 +185,14 @@ static void use_logits(Runner *r, int first, int count) {
 void forward(void *runner, int thread) {
     Runner *r = runner;
     const Model *m = r->model;
-    const int sampled = r->sampled; /* read now: after its last barrier a step's facts may change */
+    const int sampled = r->sampled; /* read once: behind a step's last barrier the next step's facts may stand */
     begin_rows(r);
     for (int i = 0; i < m->layers; i++) {
         const LayerCache cache = layer_cache(r, i);
         run_layer(r, thread, &m->layer[i], &cache);
     }
-    for (int first = 0; first < r->sampled; first += HEAD_ROWS) {
-        const int count = r->sampled - first < HEAD_ROWS ? r->sampled - first : HEAD_ROWS;
+    for (int first = 0; first < sampled; first += HEAD_ROWS) {
+        const int count = sampled - first < HEAD_ROWS ? sampled - first : HEAD_ROWS;
         const Activations a =
             prepare(r, thread, r->x, m->hidden, r->sampled_rows + first, count, m->hidden, m->final_norm);
         multiply(r, thread, &m->head, &a, r->logits, r->logits_width, REPLACE);
