@@ -23,7 +23,7 @@ from serving.engine.core import EngineError, GenerationRequest, SequenceOutput
 from serving.engine.detokenizer import Detokenizer, StopMatcher
 from serving.errors import GenerationFailed, from_engine
 from serving.prompts import TokenizedPrompt, prompt_param, tokenize
-from serving.receipts import CLIENT_LEFT, Receipt
+from serving.receipts import CLIENT_LEFT, Receipt, admitted
 from serving.schemas import ChatRequest, CompletionRequest
 
 
@@ -56,18 +56,8 @@ async def start_completion(
     """
     receipt = Receipt(caller, request_id, endpoint)
     receipt.model, receipt.stream = request.model, request.stream
-    try:
-        permit = receipt.permit = await admit(caller)
+    async with admitted(receipt) as permit:
         return await _submit(request, receipt, permit)
-    except ServiceError as error:
-        receipt.refuse(error)
-        raise
-    except asyncio.CancelledError:
-        receipt.write(CLIENT_LEFT, finish_reason="abort")
-        raise
-    except Exception:
-        receipt.write(500, error_code="internal_error")
-        raise
 
 
 async def refuse(caller: Caller, error: ServiceError, *, request_id: str, endpoint: str) -> ServiceError:

@@ -67,12 +67,7 @@ def number(low: float, high: float, default: float | None = None, about: str = "
 
 
 def boolean(default: bool = False, about: str = "") -> Field:
-    def parse(value: Any, path: str) -> bool:
-        if type(value) is not bool:
-            raise wrong_type(path, "true or false", value)
-        return value
-
-    return Field(parse, {"type": "boolean", "description": about}, default=default)
+    return Field(parse_boolean, {"type": "boolean", "description": about}, default=default)
 
 
 def string(about: str = "", *, required: bool = False, choices: tuple[str, ...] = ()) -> Field:
@@ -87,6 +82,12 @@ def string(about: str = "", *, required: bool = False, choices: tuple[str, ...] 
     if choices:
         schema["enum"] = list(choices)
     return Field(parse, schema, required=required)
+
+
+def parse_boolean(value: Any, path: str) -> bool:
+    if type(value) is not bool:
+        raise wrong_type(path, "true or false", value)
+    return value
 
 
 def parse_text(value: Any, path: str) -> str:

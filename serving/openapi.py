@@ -14,18 +14,18 @@ Json = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def _object(properties: Json, required: list[str] | None = None) -> Json:
+def json_object(properties: Json, required: list[str] | None = None) -> Json:
     return {"type": "object", "properties": properties, "required": required or list(properties)}
 
 
-def _array(items: Json) -> Json:
+def json_array(items: Json) -> Json:
     return {"type": "array", "items": items}
 
 
-def _request(fields: Mapping[str, Field | Refused]) -> Json:
+def request_schema(fields: Mapping[str, Field | Refused]) -> Json:
     honoured = {name: field for name, field in fields.items() if isinstance(field, Field)}
     return {
-        **_object(
+        **json_object(
             {name: field.described() for name, field in honoured.items()},
             [name for name, field in honoured.items() if field.required],
         ),
@@ -39,11 +39,15 @@ NULLABLE_STRING: Json = {"type": "string", "nullable": True}
 FINISH_REASON: Json = {"type": "string", "enum": ["stop", "length"]}
 NOTHING: Json = {"type": "object", "nullable": True}
 
-USAGE = _object({"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER})
-ERROR = _object(
-    {"error": _object({"message": STRING, "type": STRING, "param": NULLABLE_STRING, "code": NULLABLE_STRING})}
+USAGE = json_object({"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER})
+ERROR = json_object(
+    {
+        "error": json_object(
+            {"message": STRING, "type": STRING, "param": NULLABLE_STRING, "code": NULLABLE_STRING}
+        )
+    }
 )
-MODEL = _object(
+MODEL = json_object(
     {
         "id": STRING,
         "object": {"type": "string", "enum": ["model"]},
@@ -53,17 +57,17 @@ MODEL = _object(
         "max_model_len": {"type": "integer", "nullable": True},
     }
 )
-MODELS = _object({"object": {"type": "string", "enum": ["list"]}, "data": _array(MODEL)})
+MODELS = json_object({"object": {"type": "string", "enum": ["list"]}, "data": json_array(MODEL)})
 
 
 def _answer(kind: str, choice: Json) -> Json:
-    return _object(
+    return json_object(
         {
             "id": STRING,
             "object": {"type": "string", "enum": [kind]},
             "created": INTEGER,
             "model": STRING,
-            "choices": _array(choice),
+            "choices": json_array(choice),
             "usage": USAGE,
         }
     )
@@ -71,14 +75,14 @@ def _answer(kind: str, choice: Json) -> Json:
 
 COMPLETION = _answer(
     "text_completion",
-    _object({"index": INTEGER, "text": STRING, "logprobs": NOTHING, "finish_reason": FINISH_REASON}),
+    json_object({"index": INTEGER, "text": STRING, "logprobs": NOTHING, "finish_reason": FINISH_REASON}),
 )
 CHAT_COMPLETION = _answer(
     "chat.completion",
-    _object(
+    json_object(
         {
             "index": INTEGER,
-            "message": _object({"role": STRING, "content": STRING, "refusal": NULLABLE_STRING}),
+            "message": json_object({"role": STRING, "content": STRING, "refusal": NULLABLE_STRING}),
             "logprobs": NOTHING,
             "finish_reason": FINISH_REASON,
         }
@@ -164,44 +168,53 @@ def _refusals(*statuses: int) -> dict[int, OpenApiResponse]:
     return responses
 
 
-def describes_generation(
+def describes(
     summary: str,
     description: str,
     fields: Mapping[str, Field | Refused],
     answer: Json,
     examples: list[OpenApiExample],
+    about_answer: str = "The answer.",
 ) -> Callable[[View], View]:
+    """For a view that takes a body of ``fields`` and answers with ``answer``."""
     decorate: Callable[[View], View] = extend_schema(
         summary=summary,
         description=description,
-        request={"application/json": _request(fields)},
-        responses={
-            200: OpenApiResponse(
-                answer,
-                "The answer; with `stream` it comes as `text/event-stream`: `data: {chunk}` for each piece, "
-                "`data: [DONE]` at the end.",
-            ),
-            **_refusals(400, 401, 404, 429, 503),
-        },
+        request={"application/json": request_schema(fields)},
+        responses={200: OpenApiResponse(answer, about_answer), **_refusals(400, 401, 404, 429, 503)},
         examples=examples,
         tags=["Text"],
     )
     return decorate
 
 
-describes_completions = describes_generation(
+def example(asked: Json, answered: Json) -> list[OpenApiExample]:
+    """A request and its answer."""
+    return [
+        OpenApiExample("A request", request_only=True, value=asked),
+        OpenApiExample("Its answer", response_only=True, status_codes=["200"], value=answered),
+    ]
+
+
+_STREAMED = (
+    "The answer; with `stream` it comes as `text/event-stream`: `data: {chunk}` for each piece, "
+    "`data: [DONE]` at the end."
+)
+describes_completions = describes(
     "Continue a text",
     "Choices are prompts x `n`, in order. Fields that this server cannot honour are refused by name.",
     COMPLETION_FIELDS,
     COMPLETION,
     COMPLETION_EXAMPLES,
+    _STREAMED,
 )
-describes_chat_completions = describes_generation(
+describes_chat_completions = describes(
     "Answer in a conversation",
     "The model's own chat template turns the messages into a prompt.",
     CHAT_FIELDS,
     CHAT_COMPLETION,
     CHAT_EXAMPLES,
+    _STREAMED,
 )
 describes_models = extend_schema(
     operation_id="list_models",

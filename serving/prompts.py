@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from serving.backends import Backend
 from serving.engine.core import InvalidRequest
 from serving.errors import BadRequest, ContextTooLong
-from serving.schemas import ChatRequest, CompletionRequest, Prompt
+from serving.schemas import ChatRequest, CompletionRequest, Message, Prompt, Tail
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's, for /v1/completions
 
@@ -24,7 +25,7 @@ class TokenizedPrompt:
 def tokenize(backend: Backend, request: CompletionRequest | ChatRequest) -> list[TokenizedPrompt]:
     """Raises ContextTooLong, or BadRequest when the chat template does not take the messages."""
     if isinstance(request, ChatRequest):
-        ids = _apply_template(backend, request)
+        ids = encode_chat(backend, request.messages, request.tail)
         wanted = request.sampling.max_tokens
         return [TokenizedPrompt(ids, _fit(len(ids), wanted, backend.context_length, "messages"))]
     return [_tokenize_text(backend, prompt, request) for prompt in request.prompts]
@@ -36,11 +37,7 @@ def prompt_param(request: CompletionRequest | ChatRequest) -> str:
 
 
 def _tokenize_text(backend: Backend, prompt: Prompt, request: CompletionRequest) -> TokenizedPrompt:
-    if isinstance(prompt, str):
-        _check_length(backend, len(prompt), "prompt")
-        ids = tuple(backend.tokenizer.encode(prompt))
-    else:
-        ids = prompt
+    ids = encode_text(backend, prompt) if isinstance(prompt, str) else prompt
     wanted = request.sampling.max_tokens
     if wanted is None:
         wanted = max(1, min(DEFAULT_MAX_TOKENS, backend.context_length - len(ids)))
@@ -48,11 +45,20 @@ def _tokenize_text(backend: Backend, prompt: Prompt, request: CompletionRequest)
     return TokenizedPrompt(ids, limit, _text(backend, prompt) if request.echo else "")
 
 
-def _apply_template(backend: Backend, request: ChatRequest) -> tuple[int, ...]:
-    _check_length(backend, sum(len(message.content) for message in request.messages), "messages")
-    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+def encode_text(backend: Backend, text: str, *, special: bool = True) -> tuple[int, ...]:
+    """Raises ContextTooLong for what can never fit."""
+    _check_length(backend, len(text), "prompt")
+    return tuple(backend.tokenizer.encode(text, special=special))
+
+
+def encode_chat(backend: Backend, messages: Iterable[Message], tail: Tail) -> tuple[int, ...]:
+    """Raises ContextTooLong for what can never fit, BadRequest for what the template refuses."""
+    chat = [{"role": message.role, "content": message.content} for message in messages]
+    _check_length(backend, sum(len(message["content"]) for message in chat), "messages")
     try:
-        return tuple(backend.tokenizer.apply_chat_template(messages))
+        return tuple(
+            backend.tokenizer.apply_chat_template(chat, answer=tail == "answer", go_on=tail == "continue")
+        )
     except InvalidRequest as error:
         raise BadRequest(str(error), param="messages") from error
 

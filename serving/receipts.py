@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from apikeys import usage
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
-from apikeys.limits import Permit
+from apikeys.limits import Permit, admit
 
 CLIENT_LEFT = 499  # nginx's status for a client that did not wait for the answer
 
@@ -69,3 +72,21 @@ class Receipt:
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)
+
+
+@asynccontextmanager
+async def admitted(receipt: Receipt) -> AsyncIterator[Permit]:
+    """Admit the receipt's caller, and write the receipt if the request fails from here on; what comes of
+    it otherwise is for the body to write. Raises RateLimited."""
+    try:
+        permit = receipt.permit = await admit(receipt.caller)
+        yield permit
+    except ServiceError as error:
+        receipt.refuse(error)
+        raise
+    except asyncio.CancelledError:
+        receipt.write(CLIENT_LEFT, finish_reason="abort")
+        raise
+    except Exception:
+        receipt.write(500, error_code="internal_error")
+        raise

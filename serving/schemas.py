@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from serving.engine.core import SamplingParams
 from serving.errors import BadRequest, UnsupportedParameter
@@ -18,6 +18,7 @@ from serving.fields import (
     boolean,
     integer,
     number,
+    parse_boolean,
     parse_fields,
     parse_text,
     string,
@@ -30,6 +31,8 @@ MAX_TOKEN_ID = 2**31 - 1
 ROLES = ("system", "developer", "user", "assistant")
 
 Prompt = str | tuple[int, ...]
+# How a chat's prompt ends: ready for an answer, for more of the last message, or with that message.
+Tail = Literal["answer", "continue", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class ChatRequest:
     sampling: Sampling
     stream: bool = False
     include_usage: bool = False
+    tail: Tail = "answer"
 
 
 def parse_json(body: bytes | str) -> Any:
@@ -117,8 +121,24 @@ def parse_chat_request(body: Any) -> ChatRequest:
         )
     values["max_tokens"] = limits.pop() if limits else None
     return ChatRequest(
-        values["model"], values["messages"], _sampling(values), values["stream"], _include_usage(values)
+        values["model"],
+        values["messages"],
+        _sampling(values),
+        values["stream"],
+        _include_usage(values),
+        parse_tail(values),
     )
+
+
+def parse_tail(values: dict[str, Any]) -> Tail:
+    """Of vLLM's two switches, of which the first is on unless the second is."""
+    answer, go_on = values["add_generation_prompt"], values["continue_final_message"]
+    if answer and go_on:
+        raise BadRequest(
+            "'add_generation_prompt' and 'continue_final_message' exclude each other.",
+            param="continue_final_message",
+        )
+    return "continue" if go_on else "end" if answer is False else "answer"
 
 
 def _sampling(values: dict[str, Any]) -> Sampling:
@@ -141,7 +161,7 @@ def _parse_prompt(value: Any, path: str) -> tuple[Prompt, ...]:
         case str():
             return (parse_text(value, path),)
         case [int(), *_]:
-            return (_parse_token_ids(value, path),)
+            return (parse_token_ids(value, path),)
         case [str() | list(), *_]:
             return tuple(_parse_one_prompt(item, f"{path}[{i}]") for i, item in enumerate(value))
         case _:
@@ -152,10 +172,10 @@ def _parse_prompt(value: Any, path: str) -> tuple[Prompt, ...]:
 
 
 def _parse_one_prompt(value: Any, path: str) -> Prompt:
-    return _parse_token_ids(value, path) if isinstance(value, list) else parse_text(value, path)
+    return parse_token_ids(value, path) if isinstance(value, list) else parse_text(value, path)
 
 
-def _parse_token_ids(value: list[Any], path: str) -> tuple[int, ...]:
+def parse_token_ids(value: list[Any], path: str) -> tuple[int, ...]:
     if not value:
         raise BadRequest(f"'{path}' must not be empty.", param=path)
     for token in value:
@@ -176,7 +196,7 @@ def _parse_stop(value: Any, path: str) -> tuple[str, ...]:
     return texts
 
 
-def _parse_messages(value: Any, path: str) -> tuple[Message, ...]:
+def parse_messages(value: Any, path: str) -> tuple[Message, ...]:
     if not isinstance(value, list):
         raise wrong_type(path, "an array of messages", value)
     if not value:
@@ -260,8 +280,17 @@ IGNORED = frozenset(
     }
 )
 
+MODEL_FIELD = string("The name or an alias of a model: see /v1/models.", required=True)
+TAIL_FIELDS: dict[str, Field | Refused] = {
+    "add_generation_prompt": Field(
+        parse_boolean,
+        {"type": "boolean", "description": "End the prompt where the assistant begins (vLLM's)."},
+    ),
+    "continue_final_message": boolean(about="Go on with the last message instead (vLLM's)."),
+}
+
 SAMPLING_FIELDS: dict[str, Field | Refused] = {
-    "model": string("The name or an alias of a model: see /v1/models.", required=True),
+    "model": MODEL_FIELD,
     "temperature": number(0, 2, 1.0, "0 always takes the likeliest token."),
     "top_p": number(0, 1, 1.0, "Sample from the likeliest tokens that make up this much probability."),
     "top_k": integer(-1, 2**31 - 1, 0, "Sample from this many tokens; 0 or -1 is off."),
@@ -323,26 +352,27 @@ COMPLETION_FIELDS: dict[str, Field | Refused] = {
     "suffix": Refused("Its models cannot fill in between.", ("",)),
 }
 
+MESSAGES_FIELD = Field(
+    parse_messages,
+    {
+        "type": "array",
+        "minItems": 1,
+        "description": "The conversation so far.",
+        "items": {
+            "type": "object",
+            "properties": {
+                name: field.described() for name, field in MESSAGE_FIELDS.items() if isinstance(field, Field)
+            },
+            "required": ["role", "content"],
+        },
+    },
+    required=True,
+)
+
 CHAT_FIELDS: dict[str, Field | Refused] = {
     **SAMPLING_FIELDS,
-    "messages": Field(
-        _parse_messages,
-        {
-            "type": "array",
-            "minItems": 1,
-            "description": "The conversation so far.",
-            "items": {
-                "type": "object",
-                "properties": {
-                    name: field.described()
-                    for name, field in MESSAGE_FIELDS.items()
-                    if isinstance(field, Field)
-                },
-                "required": ["role", "content"],
-            },
-        },
-        required=True,
-    ),
+    "messages": MESSAGES_FIELD,
+    **TAIL_FIELDS,
     "max_completion_tokens": integer(
         1, 2**31 - 1, about="Generate at most this many tokens; what is left of the context when left out."
     ),

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-from adrf.views import APIView
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.generic import TemplateView
 from drf_spectacular.generators import SchemaGenerator
-from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from apikeys.auth import Caller
-from apikeys.errors import ServiceError
 from serving import runtime
 from serving.answers import Answer, ChatAnswer, Choice, TextAnswer
-from serving.completions import CompletionStream, refuse, start_completion
-from serving.errors import ModelNotReady, UnsupportedMediaType, error_body, json_response
+from serving.api_view import ApiView, caller_of
+from serving.completions import CompletionStream, start_completion
+from serving.errors import ModelNotReady, error_body, json_response
 from serving.middleware import request_id_of
 from serving.openapi import (
     describes_chat_completions,
@@ -35,32 +30,13 @@ from serving.schemas import (
     CompletionRequest,
     parse_chat_request,
     parse_completion_request,
-    parse_json,
 )
 from serving.sse import EventStream
-
-
-class AlwaysJSON(DefaultContentNegotiation):
-    """Clients of this API send any ``Accept``; none of them wants a 406."""
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        renderer = next(iter(renderers))
-        return renderer, renderer.media_type
-
-
-class ApiView(APIView):  # type: ignore[misc]  # adrf has no types
-    """Base of the views under /v1. ``request.auth`` is the Caller."""
-
-    http_method_names = ("get", "head", "post")
-    content_negotiation_class = AlwaysJSON
 
 
 class GenerationView(ApiView):
     """What both endpoints do: parse, start, then answer at once or as it comes."""
 
-    endpoint: ClassVar[str]
     answer: ClassVar[type[Answer]]
 
     @abstractmethod
@@ -68,9 +44,9 @@ class GenerationView(ApiView):
         """Raises BadRequest."""
 
     async def generate(self, request: Request) -> HttpResponseBase:
-        asked = await self._parse(request)
+        asked = await self.parse_body(request, self.parse)
         stream = await start_completion(
-            _caller(request), asked, request_id=request_id_of(request), endpoint=self.endpoint
+            caller_of(request), asked, request_id=request_id_of(request), endpoint=self.endpoint
         )
         answer = self.answer(stream, include_usage=asked.include_usage)
         if not asked.stream:
@@ -78,14 +54,6 @@ class GenerationView(ApiView):
         events = EventStream(stream, answer, include_usage=asked.include_usage)
         headers = {**stream.permit.headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingHttpResponse(events, headers=headers, content_type="text/event-stream")
-
-    async def _parse(self, request: Request) -> CompletionRequest | ChatRequest:
-        try:
-            return self.parse(_read_json(request))
-        except ServiceError as error:
-            raise await refuse(
-                _caller(request), error, request_id=request_id_of(request), endpoint=self.endpoint
-            ) from error
 
 
 class CompletionsView(GenerationView):
@@ -166,17 +134,6 @@ class DocsPage(TemplateView):
     """Swagger UI over /v1/openapi.json."""
 
     template_name = "serving/docs.html"
-
-
-def _read_json(request: Request) -> Any:
-    """The body, also of a chunked request, in which REST framework's ``request.data`` sees nothing."""
-    if request.content_type.partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
-    return parse_json(request.body)
-
-
-def _caller(request: Request) -> Caller:
-    return cast(Caller, request.auth)
 
 
 async def _answer_at_once(stream: CompletionStream, answer: Answer) -> HttpResponseBase:

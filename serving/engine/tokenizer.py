@@ -21,6 +21,7 @@ class Tokenizer:
         self._decoder = copy.deepcopy(inner)
         self._decoder_lock = threading.Lock()
         self._longest_token = max(map(len, inner.get_vocab()))
+        self._size = len(inner)
 
     @property
     def has_chat_template(self) -> bool:
@@ -30,14 +31,17 @@ class Tokenizer:
         """How many tokens a text of ``length`` characters has at the very least. Takes no time."""
         return -(-length // self._longest_token)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``, with the special tokens the model wants at its beginning."""
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of ``text``; ``special``: with those that the model wants at its beginning."""
         with self._lock:
-            ids: list[int] = self._inner(text, verbose=False)["input_ids"]
+            ids: list[int] = self._inner(text, verbose=False, add_special_tokens=special)["input_ids"]
         return ids
 
-    def apply_chat_template(self, messages: Seq[Mapping[str, str]]) -> list[int]:
-        """Token ids of a chat (``role`` and ``content`` each), ready for the assistant's answer.
+    def apply_chat_template(
+        self, messages: Seq[Mapping[str, str]], *, answer: bool = True, go_on: bool = False
+    ) -> list[int]:
+        """Token ids of a chat (``role`` and ``content`` each): with ``answer`` ready for the assistant's
+        answer, with ``go_on`` ready for more of the last message instead.
 
         Raises InvalidRequest when the model has no chat template or it refuses the messages.
         """
@@ -46,16 +50,30 @@ class Tokenizer:
         try:
             with self._lock:
                 ids: list[int] = self._inner.apply_chat_template(
-                    [dict(message) for message in messages], add_generation_prompt=True, return_dict=False
+                    [dict(message) for message in messages],
+                    add_generation_prompt=answer and not go_on,
+                    continue_final_message=go_on,
+                    return_dict=False,
                 )
         except Exception as error:  # a template is a program of the model's maker: it may raise anything
             raise InvalidRequest(f"The model's chat template refuses these messages: {error}") from error
         return ids
 
-    def decode(self, token_ids: Seq[int]) -> str:
-        """Text of ``token_ids``, special tokens left out. Incomplete characters become U+FFFD."""
+    def decode(self, token_ids: Seq[int], *, special: bool = False) -> str:
+        """Text of ``token_ids``, without special tokens unless ``special``. Incomplete characters become
+        U+FFFD."""
         with self._decoder_lock:
             text: str = self._decoder.decode(
-                list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+                list(token_ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False
             )
         return text
+
+    def spell(self, token_ids: Seq[int]) -> list[str]:
+        """Each token as the vocabulary writes it, which need not be text by itself."""
+        with self._decoder_lock:
+            spelled: list[str] = self._decoder.convert_ids_to_tokens(list(token_ids))
+        return spelled
+
+    def knows(self, token_ids: Seq[int]) -> bool:
+        """Whether the vocabulary has every one of them."""
+        return all(0 <= token < self._size for token in token_ids)
