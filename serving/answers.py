@@ -1,29 +1,64 @@
-"""What is answered: OpenAI's objects for a finished completion and for each chunk of a streamed one."""
+"""What is answered: one object for a finished completion, events for a streamed one. ``Answer`` is what all
+endpoints have in common; here are also those of OpenAI's two older ones."""
 
 from __future__ import annotations
 
+import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from apikeys.errors import ServiceError
 from serving.completions import CompletionStream, Delta, Usage
+from serving.errors import to_sse
 
 Json = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Choice:
-    """One choice, when it is finished."""
+    """One choice, when it is finished. ``stop_string`` is the one that ended it."""
 
     index: int
     text: str = ""
     finish_reason: str | None = None
+    stop_string: str | None = None
+
+    def take(self, delta: Delta) -> None:
+        self.text += delta.text
+        self.finish_reason = delta.finish_reason
+        self.stop_string = delta.stop_string
 
 
 class Answer(ABC):
-    """The objects about one request. With ``include_usage`` every chunk says that usage is to come."""
+    """What one request is answered with: ``whole``, or events, which are bytes."""
+
+    keepalive = b": keepalive\n\n"
+
+    @abstractmethod
+    def whole(self, choices: list[Choice], usage: Usage) -> Json: ...
+
+    @abstractmethod
+    def opening(self) -> Iterable[bytes]:
+        """Before the first text."""
+
+    @abstractmethod
+    def pieces(self, delta: Delta) -> Iterable[bytes]:
+        """Nothing when a delta has nothing to show yet."""
+
+    @abstractmethod
+    def closing(self, usage: Usage) -> Iterable[bytes]:
+        """When all choices are finished."""
+
+    def failure(self, error: ServiceError) -> bytes:
+        """The last event of a stream that failed."""
+        return to_sse(error)
+
+
+class OpenAIAnswer(Answer):
+    """With ``include_usage`` every chunk says that usage is to come."""
 
     id_prefix: str
     whole_object: str
@@ -31,6 +66,7 @@ class Answer(ABC):
 
     def __init__(self, stream: CompletionStream, *, include_usage: bool) -> None:
         self._include_usage = include_usage
+        self._num_choices = stream.num_choices
         self._head: Json = {
             "id": self.id_prefix + stream.request_id.removeprefix("req-"),
             "created": int(time.time()),
@@ -45,17 +81,22 @@ class Answer(ABC):
             "usage": _usage_object(usage),
         }
 
-    @abstractmethod
-    def opening(self, num_choices: int) -> Iterator[Json]:
-        """Chunks before the first text."""
+    def opening(self) -> Iterable[bytes]:
+        return map(event, self._first_chunks())
+
+    def pieces(self, delta: Delta) -> Iterable[bytes]:
+        return map(event, self._chunks(delta))
+
+    def closing(self, usage: Usage) -> Iterable[bytes]:
+        if self._include_usage:
+            yield event({**self._chunk([]), "usage": _usage_object(usage)})
+        yield b"data: [DONE]\n\n"
 
     @abstractmethod
-    def chunks(self, delta: Delta) -> Iterator[Json]:
-        """Chunks for one delta; none when it has nothing to show yet."""
+    def _first_chunks(self) -> Iterator[Json]: ...
 
-    def usage_chunk(self, usage: Usage) -> Json:
-        """The last chunk, for who asked for it."""
-        return {**self._chunk([]), "usage": _usage_object(usage)}
+    @abstractmethod
+    def _chunks(self, delta: Delta) -> Iterator[Json]: ...
 
     @abstractmethod
     def _choice(self, choice: Choice) -> Json: ...
@@ -67,16 +108,16 @@ class Answer(ABC):
         return chunk
 
 
-class TextAnswer(Answer):
+class TextAnswer(OpenAIAnswer):
     """/v1/completions."""
 
     id_prefix = "cmpl-"
     whole_object = chunk_object = "text_completion"
 
-    def opening(self, num_choices: int) -> Iterator[Json]:
+    def _first_chunks(self) -> Iterator[Json]:
         return iter(())
 
-    def chunks(self, delta: Delta) -> Iterator[Json]:
+    def _chunks(self, delta: Delta) -> Iterator[Json]:
         if delta.text or delta.finish_reason:
             yield self._chunk([self._choice(Choice(delta.index, delta.text, delta.finish_reason))])
 
@@ -89,18 +130,18 @@ class TextAnswer(Answer):
         }
 
 
-class ChatAnswer(Answer):
+class ChatAnswer(OpenAIAnswer):
     """/v1/chat/completions."""
 
     id_prefix = "chatcmpl-"
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
-    def opening(self, num_choices: int) -> Iterator[Json]:
-        for index in range(num_choices):
+    def _first_chunks(self) -> Iterator[Json]:
+        for index in range(self._num_choices):
             yield self._delta_chunk(index, {"role": "assistant", "content": ""})
 
-    def chunks(self, delta: Delta) -> Iterator[Json]:
+    def _chunks(self, delta: Delta) -> Iterator[Json]:
         if delta.text:
             yield self._delta_chunk(delta.index, {"content": delta.text})
         if delta.finish_reason:
@@ -118,6 +159,12 @@ class ChatAnswer(Answer):
             "logprobs": None,
             "finish_reason": choice.finish_reason,
         }
+
+
+def event(body: Json, name: str = "") -> bytes:
+    """A server-sent event; OpenAI's older ones have no name."""
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
 def _usage_object(usage: Usage) -> Json:

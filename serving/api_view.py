@@ -1,21 +1,26 @@
-"""The base of the views under /v1."""
+"""The bases of the views under /v1."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar, cast
 
-from adrf.views import APIView
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
-from serving.completions import refuse
-from serving.errors import UnsupportedMediaType
+from serving.answers import Answer, Choice, OpenAIAnswer
+from serving.completions import CompletionStream, refuse, start_completion
+from serving.dispatch import LoopView
+from serving.errors import UnsupportedMediaType, json_response
 from serving.middleware import request_id_of
-from serving.schemas import parse_json
+from serving.schemas import ChatRequest, CompletionRequest, parse_json
+from serving.sse import EventStream
 
 Parsed = TypeVar("Parsed")
 
@@ -30,7 +35,7 @@ class AlwaysJSON(DefaultContentNegotiation):
         return renderer, renderer.media_type
 
 
-class ApiView(APIView):  # type: ignore[misc]  # adrf has no types
+class ApiView(LoopView):
     """``request.auth`` is the Caller; ``endpoint`` is what its usage records say."""
 
     http_method_names = ("get", "head", "post")
@@ -45,6 +50,45 @@ class ApiView(APIView):  # type: ignore[misc]  # adrf has no types
             raise await refuse(
                 caller_of(request), error, request_id=request_id_of(request), endpoint=self.endpoint
             ) from error
+
+
+class GenerationView(ApiView):
+    """What all endpoints that write text do: parse, start, then answer at once or as it comes."""
+
+    answer: ClassVar[type[OpenAIAnswer]]
+
+    @abstractmethod
+    def parse(self, body: Any) -> CompletionRequest | ChatRequest:
+        """Raises BadRequest."""
+
+    def answer_to(self, asked: CompletionRequest | ChatRequest, stream: CompletionStream) -> Answer:
+        return self.answer(stream, include_usage=asked.include_usage)
+
+    async def generate(self, request: Request) -> HttpResponseBase:
+        asked = await self.parse_body(request, self.parse)
+        stream = await start_completion(
+            caller_of(request), asked, request_id=request_id_of(request), endpoint=self.endpoint
+        )
+        answer = self.answer_to(asked, stream)
+        return _answer_as_it_comes(stream, answer) if asked.stream else await _answer_at_once(stream, answer)
+
+
+def _answer_as_it_comes(stream: CompletionStream, answer: Answer) -> HttpResponseBase:
+    headers = {**stream.permit.headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(
+        EventStream(stream, answer), headers=headers, content_type="text/event-stream"
+    )
+
+
+async def _answer_at_once(stream: CompletionStream, answer: Answer) -> HttpResponseBase:
+    """Cancelled when the client leaves; that closes the stream too."""
+    choices = [Choice(index) for index in range(stream.num_choices)]
+    try:
+        async for delta in stream:
+            choices[delta.index].take(delta)
+        return json_response(answer.whole(choices, stream.usage), headers=stream.permit.headers)
+    finally:
+        stream.close()
 
 
 def caller_of(request: Request) -> Caller:

@@ -36,6 +36,7 @@ class Delta:
     text: str
     token_ids: tuple[int, ...] = ()
     finish_reason: str | None = None
+    stop_string: str | None = None  # the one that finished it
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class _Choice:
 
     def _end(self, reason: str, text: str, token_ids: tuple[int, ...]) -> Delta:
         self.finish_reason = reason
-        return Delta(self.index, text, token_ids, reason)
+        return Delta(self.index, text, token_ids, reason, self._stops.matched)
 
 
 class CompletionStream:

@@ -20,7 +20,8 @@ ServiceError                       apikeys/errors.py
     └── EngineOverloaded           the queue is full; Retry-After says for how long
 
 Three renderings of one body, ``{"error": {"message", "type", "param", "code"}}``: ``to_response`` (HTTP),
-``to_sse`` (an event of a stream that has begun) and ``to_frame`` (a websocket frame).
+``to_sse`` (an event of a stream that has begun) and ``to_frame`` (a websocket frame). Under /v1/messages
+the body is Anthropic's: ``{"type": "error", "error": {"type", "message"}}``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,15 @@ from apikeys.errors import ServiceError
 from serving.engine import core as engine
 
 log = logging.getLogger(__name__)
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 
 
 class BadRequest(ServiceError):
@@ -149,8 +159,20 @@ def error_body(error: ServiceError) -> dict[str, dict[str, str | None]]:
     return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
 
 
-def to_response(error: ServiceError) -> HttpResponse:
-    return json_response(error_body(error), status=error.status, headers=error.headers)
+def anthropic_body(error: ServiceError) -> dict[str, Any]:
+    kind = _ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message}}
+
+
+def is_anthropic(path: str) -> bool:
+    """Whether clients that ask at ``path`` are written for Anthropic's API."""
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
+
+
+def to_response(error: ServiceError, path: str = "") -> HttpResponse:
+    """``path``: what was asked for, which says whose shape is expected."""
+    body = anthropic_body(error) if is_anthropic(path) else error_body(error)
+    return json_response(body, status=error.status, headers=error.headers)
 
 
 def to_sse(error: ServiceError) -> bytes:
@@ -175,10 +197,11 @@ def json_response(
 
 def drf_exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponseBase | None:
     """REST framework's hook. None for what is not ours to explain: api_middleware logs that as a 500."""
+    path = context["request"].path
     match error:
         case ServiceError():
-            return to_response(error)
+            return to_response(error, path)
         case drf.MethodNotAllowed():
-            return to_response(MethodNotAllowed(str(error.detail)))
+            return to_response(MethodNotAllowed(str(error.detail)), path)
         case _:
             return None

@@ -12,11 +12,12 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from apikeys.errors import ServiceError
-from serving.errors import BadRequest, InternalError, NotFound, to_response
+from serving.errors import BadRequest, InternalError, NotFound, is_anthropic, to_response
 
 log = logging.getLogger(__name__)
 
 HEADER = "x-request-id"
+ANTHROPIC_HEADER = "request-id"
 _META_KEY = "serving.request_id"
 
 GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -38,8 +39,10 @@ def api_middleware(get_response: GetResponse) -> GetResponse:
         try:
             response = await get_response(request)
         except Exception as error:
-            response = to_response(_explain(error, request, request_id))
+            response = to_response(_explain(error, request, request_id), request.path)
         response[HEADER] = request_id
+        if is_anthropic(request.path):
+            response[ANTHROPIC_HEADER] = request_id
         if isinstance(response, HttpResponse):
             response["Content-Length"] = str(len(response.content))
         return response

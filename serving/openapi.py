@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
+from apikeys.errors import InvalidApiKey, RateLimited
+from serving.errors import BadRequest, ModelNotFound, ModelNotReady, anthropic_body, error_body
 from serving.fields import Field, Refused
 from serving.schemas import CHAT_FIELDS, COMPLETION_FIELDS
 
@@ -45,6 +47,12 @@ ERROR = json_object(
         "error": json_object(
             {"message": STRING, "type": STRING, "param": NULLABLE_STRING, "code": NULLABLE_STRING}
         )
+    }
+)
+ANTHROPIC_ERROR = json_object(
+    {
+        "type": {"type": "string", "enum": ["error"]},
+        "error": json_object({"type": STRING, "message": STRING}),
     }
 )
 MODEL = json_object(
@@ -150,21 +158,22 @@ CHAT_EXAMPLES = [
 ]
 
 _REFUSALS = {
-    400: ("The request is wrong; `param` names the field.", "invalid_request_error", "max_tokens", None),
-    401: ("There is no such key.", "invalid_request_error", None, "invalid_api_key"),
-    404: ("There is no such model.", "invalid_request_error", "model", "model_not_found"),
-    429: ("Too many requests; `Retry-After` says for how long.", "requests", None, "rate_limit_exceeded"),
-    503: ("The model is still loading, or busy.", "server_error", "model", "model_not_ready"),
+    400: BadRequest("The request is wrong; `param` names the field.", param="max_tokens"),
+    401: InvalidApiKey("There is no such key."),
+    404: ModelNotFound("gpt-4"),
+    429: RateLimited("Too many requests; `Retry-After` says for how long."),
+    503: ModelNotReady("The model is still loading, or busy.", param="model"),
 }
 
 
-def _refusals(*statuses: int) -> dict[int, OpenApiResponse]:
+def _refusals(*statuses: int, anthropic: bool = False) -> dict[int, OpenApiResponse]:
     responses = {}
     for status in statuses:
-        message, kind, param, code = _REFUSALS[status]
-        value = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-        example = OpenApiExample(code or "invalid", value=value)
-        responses[status] = OpenApiResponse(ERROR, message, examples=[example])
+        error = _REFUSALS[status]
+        body = anthropic_body(error) if anthropic else error_body(error)
+        examples = [OpenApiExample(error.code or "invalid", value=body)]
+        shape = ANTHROPIC_ERROR if anthropic else ERROR
+        responses[status] = OpenApiResponse(shape, error.message, examples=examples)
     return responses
 
 
@@ -175,13 +184,18 @@ def describes(
     answer: Json,
     examples: list[OpenApiExample],
     about_answer: str = "The answer.",
+    *,
+    anthropic: bool = False,
 ) -> Callable[[View], View]:
     """For a view that takes a body of ``fields`` and answers with ``answer``."""
     decorate: Callable[[View], View] = extend_schema(
         summary=summary,
         description=description,
         request={"application/json": request_schema(fields)},
-        responses={200: OpenApiResponse(answer, about_answer), **_refusals(400, 401, 404, 429, 503)},
+        responses={
+            200: OpenApiResponse(answer, about_answer),
+            **_refusals(400, 401, 404, 429, 503, anthropic=anthropic),
+        },
         examples=examples,
         tags=["Text"],
     )

@@ -39,14 +39,14 @@ Tail = Literal["answer", "continue", "end"]
 class Sampling:
     """What both endpoints share. ``max_tokens`` None: as the endpoint has it."""
 
-    max_tokens: int | None
-    temperature: float
-    top_p: float
-    top_k: int
-    n: int
-    stop: tuple[str, ...]
-    seed: int | None
-    ignore_eos: bool
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    n: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    ignore_eos: bool = False
 
     def params(self, max_tokens: int, choice: int) -> SamplingParams:
         """For the ``choice``-th of the ``n`` answers to one prompt: each has a seed of its own."""

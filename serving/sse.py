@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, Self
+from typing import Self
 
 from apikeys.errors import ServiceError
 from serving.answers import Answer
 from serving.completions import CompletionStream, Delta
-from serving.errors import InternalError, to_sse
+from serving.errors import InternalError
 
 log = logging.getLogger(__name__)
 
 KEEPALIVE_AFTER = 10.0  # seconds of silence after which proxies and clients are told that we are alive
-KEEPALIVE = b": keepalive\n\n"
-DONE = b"data: [DONE]\n\n"
 
 
 class EventStream:
@@ -25,10 +22,9 @@ class EventStream:
     the end, when the client leaves while we generate, and when it leaves while we send. A generator is
     left hanging on the last."""
 
-    def __init__(self, stream: CompletionStream, answer: Answer, *, include_usage: bool) -> None:
+    def __init__(self, stream: CompletionStream, answer: Answer) -> None:
         self._stream = stream
         self._answer = answer
-        self._include_usage = include_usage
         self._events = self._write()
 
     def __aiter__(self) -> Self:
@@ -42,29 +38,22 @@ class EventStream:
         self._stream.close()
 
     async def _write(self) -> AsyncIterator[bytes]:
-        for chunk in self._answer.opening(self._stream.num_choices):
-            yield event(chunk)
         try:
+            for event in self._answer.opening():
+                yield event
             async for delta in _with_pauses(self._stream):
                 if delta is None:
-                    yield KEEPALIVE
+                    yield self._answer.keepalive
                     continue
-                for chunk in self._answer.chunks(delta):
-                    yield event(chunk)
+                for event in self._answer.pieces(delta):
+                    yield event
+            for event in self._answer.closing(self._stream.usage):
+                yield event
         except ServiceError as error:
-            yield to_sse(error)
-            return
+            yield self._answer.failure(error)
         except Exception:
             log.exception("Request %s failed in mid-stream", self._stream.request_id)
-            yield to_sse(InternalError())
-            return
-        if self._include_usage:
-            yield event(self._answer.usage_chunk(self._stream.usage))
-        yield DONE
-
-
-def event(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+            yield self._answer.failure(InternalError())
 
 
 async def _with_pauses(stream: CompletionStream) -> AsyncIterator[Delta | None]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import functools
-from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.generic import TemplateView
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.request import Request
 
 from serving import runtime
-from serving.answers import Answer, ChatAnswer, Choice, TextAnswer
-from serving.api_view import ApiView, caller_of
-from serving.completions import CompletionStream, start_completion
+from serving.answers import ChatAnswer, TextAnswer
+from serving.api_view import ApiView, GenerationView
 from serving.errors import ModelNotReady, error_body, json_response
-from serving.middleware import request_id_of
 from serving.openapi import (
     describes_chat_completions,
     describes_completions,
@@ -31,29 +27,6 @@ from serving.schemas import (
     parse_chat_request,
     parse_completion_request,
 )
-from serving.sse import EventStream
-
-
-class GenerationView(ApiView):
-    """What both endpoints do: parse, start, then answer at once or as it comes."""
-
-    answer: ClassVar[type[Answer]]
-
-    @abstractmethod
-    def parse(self, body: Any) -> CompletionRequest | ChatRequest:
-        """Raises BadRequest."""
-
-    async def generate(self, request: Request) -> HttpResponseBase:
-        asked = await self.parse_body(request, self.parse)
-        stream = await start_completion(
-            caller_of(request), asked, request_id=request_id_of(request), endpoint=self.endpoint
-        )
-        answer = self.answer(stream, include_usage=asked.include_usage)
-        if not asked.stream:
-            return await _answer_at_once(stream, answer)
-        events = EventStream(stream, answer, include_usage=asked.include_usage)
-        headers = {**stream.permit.headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamingHttpResponse(events, headers=headers, content_type="text/event-stream")
 
 
 class CompletionsView(GenerationView):
@@ -134,18 +107,6 @@ class DocsPage(TemplateView):
     """Swagger UI over /v1/openapi.json."""
 
     template_name = "serving/docs.html"
-
-
-async def _answer_at_once(stream: CompletionStream, answer: Answer) -> HttpResponseBase:
-    """Cancelled when the client leaves; that closes the stream too."""
-    choices = [Choice(index) for index in range(stream.num_choices)]
-    try:
-        async for delta in stream:
-            choices[delta.index].text += delta.text
-            choices[delta.index].finish_reason = delta.finish_reason
-        return json_response(answer.whole(choices, stream.usage), headers=stream.permit.headers)
-    finally:
-        stream.close()
 
 
 def _model_object(name: str, status: ModelStatus) -> dict[str, Any]:

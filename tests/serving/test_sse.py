@@ -43,7 +43,7 @@ class HandFed:
 
 def body_of(stream: Any, *, chat: bool = False, include_usage: bool = False) -> sse.EventStream:
     answer = (ChatAnswer if chat else TextAnswer)(stream, include_usage=include_usage)
-    return sse.EventStream(stream, answer, include_usage=include_usage)
+    return sse.EventStream(stream, answer)
 
 
 async def events_of(body: sse.EventStream) -> list[Any]:
