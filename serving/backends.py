@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from serving.engine.core import EngineError, GenerationRequest, SequenceOutput
-from serving.engine.engine import Engine, EngineStats
+from serving.engine.engine import Engine
+from serving.engine.stats import EngineStats
 
 if TYPE_CHECKING:  # importing it takes torch along, which the site can start without
     from serving.engine.loader import LoadedModel

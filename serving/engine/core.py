@@ -2,19 +2,27 @@
 cache can be read, typed and tested without a model.
 
     GenerationRequest  what a caller asks for: token ids in, SamplingParams
+    Grammar            a form that the answer must have; GrammarState is where one sequence is in it
     Sequence           that request while it runs: its tokens so far and where they lie in the cache
     BatchItem          the part of a sequence that one step computes
+    StepResult         what a step computed: sampled tokens, and logprobs where they are asked for
     SequenceOutput     what one step has to say about one sequence
-    ModelRunner        turns a batch into one sampled token for every item that asks for one
+    ModelRunner        turns a batch into a StepResult
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from serving.engine.adjustments import Adjustments
+
+MAX_LOGPROBS = 20
 
 FinishReason = Literal["stop", "length", "abort", "error"]
 
@@ -28,6 +36,7 @@ class EngineError(Exception):
      ├─ InvalidRequest        token ids or sampling parameters that cannot be run
      ├─ ContextLengthExceeded prompt and max_tokens do not fit the model's context
      ├─ QueueFull             the waiting queue is at its bound; carries ``retry_after`` seconds
+     ├─ DeviceFailed          the device cannot compute any more: the model must be loaded anew
      └─ EngineStopped         the engine thread is not running
     """
 
@@ -56,6 +65,10 @@ class QueueFull(EngineError):
         self.retry_after = retry_after
 
 
+class DeviceFailed(EngineError):
+    """The device under the model is lost to this runner. Only loading the model anew can help."""
+
+
 class EngineStopped(EngineError):
     """The engine is not running: it was never started, was stopped, or its device failed."""
 
@@ -72,9 +85,39 @@ class EngineConfig:
     max_waiting: int = 256
 
 
+class GrammarState(Protocol):
+    """Where one sequence is in its grammar. Not shared, for the engine thread alone."""
+
+    def allowed(self) -> Any:
+        """The tokens that may come next: a contiguous int32 array, a bit for each token of the
+        vocabulary, lowest first; the same array, refilled, at each call."""
+
+    def accept(self, token: int) -> None:
+        """``token`` has come."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing may follow."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it cannot go on, or None."""
+
+
+class Grammar(Protocol):
+    """A compiled form that an answer must have; any number of sequences may start it."""
+
+    def start(self) -> GrammarState: ...
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to choose tokens. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 are off.
+    """How to choose tokens. sampler.py states the rule; ``temperature`` 0 is greedy, and the defaults of
+    the rest are "off". Raises InvalidRequest.
+
+    ``logprobs`` and ``prompt_logprobs``: None for none, else how many of the most probable tokens to name
+    beside the one that stands there, from 0 to 20. ``min_tokens``: before so many no token that would end
+    the sequence is chosen. ``logit_bias``: token ids and what is added to their logits.
 
     Stop *strings* are not here: text is matched outside the engine, which knows token ids only.
     """
@@ -83,19 +126,44 @@ class SamplingParams:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    min_tokens: int = 0
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise InvalidRequest("max_tokens must be at least 1.")
-        if not 0 <= self.temperature < math.inf:
-            raise InvalidRequest("temperature must be 0 or more.")
-        if not 0 < self.top_p <= 1:
-            raise InvalidRequest("top_p must be above 0 and at most 1.")
-        if self.top_k < 0:
-            raise InvalidRequest("top_k must be 0 (off) or more.")
+        penalties = (self.presence_penalty, self.frequency_penalty)
+        counts = [count for count in (self.logprobs, self.prompt_logprobs) if count is not None]
+        rules = {
+            "max_tokens must be at least 1.": self.max_tokens >= 1,
+            "min_tokens must be from 0 to max_tokens.": 0 <= self.min_tokens <= self.max_tokens,
+            "min_tokens cannot be joined with a grammar, which says itself when the answer may end.": (
+                self.grammar is None or self.min_tokens == 0
+            ),
+            "temperature must be 0 or more.": 0 <= self.temperature < math.inf,
+            "top_p must be above 0 and at most 1.": 0 < self.top_p <= 1,
+            "top_k must be 0 (off) or more.": self.top_k >= 0,
+            "min_p must be from 0 to 1.": 0 <= self.min_p <= 1,
+            "presence_penalty and frequency_penalty must be from -2 to 2.": all(
+                -2 <= penalty <= 2 for penalty in penalties
+            ),
+            "repetition_penalty must be above 0.": 0 < self.repetition_penalty < math.inf,
+            "logit_bias must be from -100 to 100.": all(
+                -100 <= bias <= 100 for bias in self.logit_bias.values()
+            ),
+            f"logprobs must be from 0 to {MAX_LOGPROBS}.": all(0 <= n <= MAX_LOGPROBS for n in counts),
+        }
+        for rule, kept in rules.items():
+            if not kept:
+                raise InvalidRequest(rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +176,26 @@ class GenerationRequest:
     owner: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """How probable the model found the token that stands somewhere, and the most probable ones there,
+    falling: natural logarithms of softmax over its own logits, before temperature, penalties, bias and
+    grammar, as OpenAI and vLLM give them."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
 @dataclass(slots=True, eq=False)
 class Sequence:
     """A request under way. ``token_ids`` is prompt then output; the first ``num_computed`` of them
-    have their keys and values in the cache blocks listed, in order, in ``block_table``."""
+    have their keys and values in the cache blocks listed, in order, in ``block_table``.
+
+    ``adjustments`` and ``grammar`` follow ``token_ids``; None where the parameters ask for nothing that
+    needs them. ``prompt_logprobs`` are those known so far, from the prompt's second token on. ``arrived``,
+    ``started`` (first admitted) and ``first_token`` are by ``time.monotonic``.
+    """
 
     request: GenerationRequest
     seed: int
@@ -119,6 +203,12 @@ class Sequence:
     num_computed: int = 0
     block_table: list[int] = field(default_factory=list)
     arrived: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    first_token: float | None = None
+    compute_seconds: float = 0.0
+    adjustments: Adjustments | None = None
+    grammar: GrammarState | None = None
+    prompt_logprobs: list[TokenLogprobs] = field(default_factory=list)
 
     @property
     def request_id(self) -> str:
@@ -141,6 +231,22 @@ class Sequence:
         """Known tokens that are not in the cache yet: 1 while decoding, more while prefilling."""
         return len(self.token_ids) - self.num_computed
 
+    @property
+    def lacks_prompt_logprobs(self) -> bool:
+        """Whether the prompt must be computed, even where the cache has it, for its logprobs."""
+        wanted = self.params.prompt_logprobs is not None
+        return wanted and len(self.prompt_logprobs) < self.num_prompt - 1
+
+    def append(self, token: int) -> None:
+        """``token`` was sampled."""
+        if self.first_token is None:
+            self.first_token = time.monotonic()
+        self.token_ids.append(token)
+        if self.adjustments is not None:
+            self.adjustments.follow(token)
+        if self.grammar is not None:
+            self.grammar.accept(token)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:
@@ -152,6 +258,59 @@ class BatchItem:
     length: int
     samples: bool
 
+    @property
+    def reported(self) -> range:
+        """Which of the slice's tokens (0 is the first) are followed by one whose logprobs are asked for:
+        what is left of the prompt, and the sampled one behind it."""
+        sequence = self.sequence
+        first = self.length - self.samples
+        if sequence.lacks_prompt_logprobs:
+            first = max(0, len(sequence.prompt_logprobs) - self.start)
+        return range(first, self.length - (self.samples and sequence.params.logprobs is None))
+
+    @property
+    def needed(self) -> range:
+        """Which of the slice's tokens need logits at all: those reported, and the last if it samples."""
+        reported = self.reported
+        return range(min(reported.start, self.length - 1), self.length) if self.samples else reported
+
+    @property
+    def top_logprobs(self) -> int:
+        """The most that any reported token asks for."""
+        params = self.sequence.params
+        return max(params.logprobs or 0, params.prompt_logprobs or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """``token_ids``: one for each item that samples, in the batch's order. ``logprobs``: for each item
+    that reports any, by its place in the batch; one for each of ``BatchItem.reported``, in order, with
+    ``BatchItem.top_logprobs`` most probable ones."""
+
+    token_ids: list[int]
+    logprobs: dict[int, list[TokenLogprobs]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimes:
+    """Where a request's time went, in seconds: waiting to be admitted, until its first token, and after.
+    ``compute``: its share, by tokens, of the steps that it took part in."""
+
+    queue: float
+    prefill: float
+    decode: float
+    compute: float
+
+    @classmethod
+    def of(cls, sequence: Sequence) -> RequestTimes:
+        """As of now, for a sequence that ends."""
+        now = time.monotonic()
+        started = now if sequence.started is None else sequence.started
+        first_token = now if sequence.first_token is None else sequence.first_token
+        return cls(
+            started - sequence.arrived, first_token - started, now - first_token, sequence.compute_seconds
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SequenceOutput:
@@ -160,6 +319,10 @@ class SequenceOutput:
 
     A token that ends the sequence (eos or one of ``stop_token_ids``) is counted in
     ``completion_tokens`` but is not in ``token_ids``: everything delivered may be turned into text.
+
+    ``logprobs``, if asked for, has one entry for each of ``token_ids``. ``prompt_logprobs``, if asked for,
+    come with the first generated token: one for each token of the prompt but the first. ``times`` come
+    with the last output.
     """
 
     request_id: str
@@ -168,6 +331,9 @@ class SequenceOutput:
     completion_tokens: int
     finish_reason: FinishReason | None = None
     error: str | None = None
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+    times: RequestTimes | None = None
 
 
 class ModelRunner(Protocol):
@@ -180,9 +346,12 @@ class ModelRunner(Protocol):
     def allocate(self, kv_blocks: int, block_size: int) -> None:
         """Make room for ``kv_blocks`` blocks of keys and values. Raises MemoryError."""
 
-    def run(self, batch: Seq[BatchItem]) -> list[int]:
-        """Write the batch's keys and values into the cache and sample. Returns one token id for
-        each item with ``samples`` set, in the batch's order."""
+    def run(self, batch: Seq[BatchItem]) -> StepResult:
+        """Write the batch's keys and values into the cache and sample.
+
+        Raises MemoryError when there is no memory for the batch: nothing has changed then, and a smaller
+        one may do. Raises DeviceFailed when no step can succeed any more.
+        """
 
     def weight_bytes(self) -> int:
         """Bytes the weights take in memory, as quantized."""

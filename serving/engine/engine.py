@@ -11,13 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from serving.engine.adjustments import Adjustments
 from serving.engine.core import (
+    BatchItem,
     ContextLengthExceeded,
+    DeviceFailed,
     EngineConfig,
     EngineStopped,
-    FinishReason,
     GenerationRequest,
     InvalidRequest,
     ModelRunner,
@@ -26,28 +27,17 @@ from serving.engine.core import (
     SequenceOutput,
 )
 from serving.engine.kv_cache import KVCache
-from serving.engine.pace import Pace
+from serving.engine.outputs import judge, last_output
 from serving.engine.randomness import fresh_seed
 from serving.engine.scheduler import Scheduler
+from serving.engine.stats import EngineStats, Meter
 
 log = logging.getLogger(__name__)
 
 Deliver = Callable[[list[SequenceOutput]], None]
 
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """What the engine is doing now, and what it did since it started (``*_total``)."""
-
-    running: int
-    waiting: int
-    kv_blocks_used: int
-    kv_blocks_total: int
-    last_step_ms: float
-    steps_total: int
-    tokens_generated_total: int
-    prefix_tokens_reused_total: int
-    preemptions_total: int
+# A step may fail for what is in it. When so many fail in a row, it is the engine.
+MAX_FAILURES_IN_A_ROW = 3
 
 
 class Engine:
@@ -56,15 +46,26 @@ class Engine:
     Tests may call ``step()`` themselves instead of ``start()``.
     """
 
-    def __init__(self, config: EngineConfig, runner: ModelRunner, deliver: Deliver) -> None:
-        """Raises MemoryError when the cache does not fit."""
+    def __init__(
+        self,
+        config: EngineConfig,
+        runner: ModelRunner,
+        deliver: Deliver,
+        on_failure: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """``on_failure`` gets the reason when the engine has failed for good, as the last deed of its
+        thread. Raises MemoryError when the cache does not fit."""
         runner.allocate(config.kv_blocks, config.block_size)
         self._config = config
         self._runner = runner
         self._deliver = deliver
+        self._on_failure = on_failure
         self._cache = KVCache(config.kv_blocks, config.block_size)
         self._scheduler = Scheduler(config, self._cache)
-        self._pace = Pace()
+        self._meter = Meter()
+        self._failures_in_a_row = 0
+        # Why the engine cannot go on. Set by its own thread, which then ends.
+        self.failure: str | None = None
         self._thread = threading.Thread(target=self._loop, name=f"engine-{runner.name}", daemon=True)
         self._wake = threading.Condition()
         # Guarded by _wake: everything that other threads write.
@@ -72,9 +73,6 @@ class Engine:
         self._aborts: set[str] = set()
         self._open: dict[str, Sequence] = {}
         self._stopping = False
-        self._last_step_ms = 0.0
-        self._steps = 0
-        self._tokens_generated = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -100,15 +98,14 @@ class Engine:
         Raises InvalidRequest, ContextLengthExceeded, QueueFull or EngineStopped, at once.
         """
         self._check(request)
-        seed = fresh_seed() if request.params.seed is None else request.params.seed
-        sequence = Sequence(request, seed, list(request.prompt_ids))
+        sequence = self._begin(request)
         with self._wake:
             if self._stopping:
-                raise EngineStopped("The engine is stopped.")
+                raise EngineStopped(self.failure or "The engine is stopped.")
             if request.request_id in self._open:
                 raise InvalidRequest(f"Request id {request.request_id!r} is already running.")
             if len(self._open) >= self._config.max_batch_size + self._config.max_waiting:
-                raise QueueFull(self._pace.seconds_per_finish())
+                raise QueueFull(self._meter.pace.retry_after())
             self._open[request.request_id] = sequence
             self._inbox.append(sequence)
             self._wake.notify()
@@ -123,32 +120,33 @@ class Engine:
 
     def step(self) -> None:
         """Drain inbox and aborts, compute one batch, tell the news."""
-        started = time.perf_counter()
         outputs = self._take_in()
         batch = self._scheduler.schedule()
         try:
-            sampled = self._runner.run(batch) if batch else []
-            self._scheduler.advance(batch, sampled)
-            outputs += [self._judge(item.sequence) for item in batch if item.samples]
+            news = self._compute(batch) if batch else []
         except Exception as error:
-            log.exception("A step of %d sequences failed", len(batch))
-            reason = f"The model failed while computing this request: {type(error).__name__}: {error}"
-            outputs += [self._finish(item.sequence, "error", reason) for item in batch]
-        self._last_step_ms = (time.perf_counter() - started) * 1e3
-        self._steps += 1
-        self._hand_out(outputs)
+            news = self._fail(batch, error)
+        self._hand_out(outputs + [self._settle(output) for output in news])
 
     def stats(self) -> EngineStats:
         """Callable from any thread; numbers may be of two successive steps."""
-        running = len(self._scheduler.running)
+        meter, running = self._meter, len(self._scheduler.running)
+        waiting = len(self._open) - running
+        is_full = waiting > 0 or running >= self._config.max_batch_size
         return EngineStats(
             running=running,
-            waiting=len(self._open) - running,
+            waiting=waiting,
+            predicted_wait_seconds=(waiting + 1) * meter.pace.seconds_per_finish() if is_full else 0.0,
+            tokens_per_second=meter.pace.tokens_per_second(),
             kv_blocks_used=self._cache.num_used,
             kv_blocks_total=self._cache.num_blocks,
-            last_step_ms=self._last_step_ms,
-            steps_total=self._steps,
-            tokens_generated_total=self._tokens_generated,
+            last_step_ms=meter.last_step_ms,
+            steps_total=meter.steps,
+            step_seconds_total=meter.step_seconds,
+            failed_steps_total=meter.failed_steps,
+            tokens_generated_total=meter.tokens_generated,
+            tokens_computed_total=meter.tokens_computed,
+            prefix_hits_total=self._cache.prefix_hits,
             prefix_tokens_reused_total=self._cache.prefix_tokens_reused,
             preemptions_total=self._scheduler.preemptions,
         )
@@ -161,7 +159,8 @@ class Engine:
         prompt, params = request.prompt_ids, request.params
         if not prompt:
             raise InvalidRequest("The prompt must hold at least one token.")
-        if min(prompt) < 0 or max(prompt) >= self._runner.vocab_size:
+        tokens = (*prompt, *params.stop_token_ids, *params.logit_bias)
+        if min(tokens) < 0 or max(tokens) >= self._runner.vocab_size:
             raise InvalidRequest(f"Token ids must be from 0 to {self._runner.vocab_size - 1}.")
         limit = min(self._config.max_model_len, self._config.kv_blocks * self._config.block_size)
         if len(prompt) + params.max_tokens > limit:
@@ -170,12 +169,54 @@ class Engine:
                 f" and {params.max_tokens} of completion were asked for."
             )
 
+    def _begin(self, request: GenerationRequest) -> Sequence:
+        params = request.params
+        ends = {*params.stop_token_ids, *(() if params.ignore_eos else self._runner.eos_token_ids)}
+        return Sequence(
+            request,
+            fresh_seed() if params.seed is None else params.seed,
+            list(request.prompt_ids),
+            adjustments=Adjustments.of(params, request.prompt_ids, ends),
+            grammar=None if params.grammar is None else params.grammar.start(),
+        )
+
+    def _compute(self, batch: list[BatchItem]) -> list[SequenceOutput]:
+        started = time.perf_counter()
+        result = self._runner.run(batch)
+        self._meter.step(batch, time.perf_counter() - started)
+        self._scheduler.advance(batch, result.token_ids)
+        eos = self._runner.eos_token_ids
+        judged = [judge(item, result.logprobs.get(index, []), eos) for index, item in enumerate(batch)]
+        self._failures_in_a_row = 0
+        return [output for output in judged if output is not None]
+
+    def _fail(self, batch: list[BatchItem], error: Exception) -> list[SequenceOutput]:
+        """End what made the step fail: of a batch too large for the memory the youngest sequence, so that
+        the others are tried again without it; otherwise, not knowing better, all of it."""
+        self._meter.failed_step()
+        if isinstance(error, MemoryError) and len(batch) > 1:
+            log.warning("A step of %d sequences did not fit the memory; refusing one", len(batch))
+            youngest = max((item.sequence for item in batch), key=self._scheduler.running.index)
+            return [last_output(youngest, "error", f"There is not enough memory for this request: {error}")]
+        log.error("A step of %d sequences failed", len(batch), exc_info=error)
+        self._failures_in_a_row += 1
+        cause = f"{type(error).__name__}: {error}"
+        if isinstance(error, DeviceFailed) or self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+            self.failure = f"The engine has failed and must be restarted. {cause}"
+        reason = f"The model failed while computing this request: {cause}"
+        return [last_output(item.sequence, "error", reason) for item in batch]
+
     def _loop(self) -> None:
         try:
-            while self._wait_for_work():
+            while self.failure is None and self._wait_for_work():
                 self.step()
+        except BaseException as error:
+            self.failure = f"The engine crashed. {type(error).__name__}: {error}"
+            raise
         finally:
             self._end_everything()
+            if self.failure is not None:
+                self._on_failure(self.failure)
 
     def _wait_for_work(self) -> bool:
         """Block while idle. False: it is time to stop."""
@@ -190,32 +231,17 @@ class Engine:
             aborted = [self._open[request_id] for request_id in aborts if request_id in self._open]
         for sequence in inbox:
             self._scheduler.add(sequence)
-        return [self._finish(sequence, "abort") for sequence in aborted]
+        return [self._settle(last_output(sequence, "abort")) for sequence in aborted]
 
-    def _judge(self, sequence: Sequence) -> SequenceOutput:
-        """What the token just sampled means for its sequence."""
-        self._tokens_generated += 1
-        token, params = sequence.token_ids[-1], sequence.params
-        is_eos = token in self._runner.eos_token_ids and not params.ignore_eos
-        if is_eos or token in params.stop_token_ids:
-            return self._finish(sequence, "stop")
-        if sequence.num_output >= params.max_tokens:
-            return self._finish(sequence, "length", token_ids=(token,))
-        return _output(sequence, (token,))
-
-    def _finish(
-        self,
-        sequence: Sequence,
-        reason: FinishReason,
-        error: str | None = None,
-        token_ids: tuple[int, ...] = (),
-    ) -> SequenceOutput:
-        self._scheduler.remove(sequence)
-        with self._wake:
-            del self._open[sequence.request_id]
-            self._aborts.discard(sequence.request_id)
-        self._pace.finished()
-        return _output(sequence, token_ids, reason, error)
+    def _settle(self, output: SequenceOutput) -> SequenceOutput:
+        """Forget the sequence if this is its last output."""
+        if output.finish_reason is not None:
+            with self._wake:
+                sequence = self._open.pop(output.request_id)
+                self._aborts.discard(output.request_id)
+            self._scheduler.remove(sequence)
+            self._meter.pace.finished()
+        return output
 
     def _hand_out(self, outputs: list[SequenceOutput]) -> None:
         if not outputs:
@@ -231,16 +257,6 @@ class Engine:
         outputs = self._take_in()
         with self._wake:
             rest = list(self._open.values())
-        outputs += [self._finish(s, "error", "The engine was stopped.") for s in rest]
+        reason = self.failure or "The engine was stopped."
+        outputs += [self._settle(last_output(sequence, "error", reason)) for sequence in rest]
         self._hand_out(outputs)
-
-
-def _output(
-    sequence: Sequence,
-    token_ids: tuple[int, ...],
-    reason: FinishReason | None = None,
-    error: str | None = None,
-) -> SequenceOutput:
-    return SequenceOutput(
-        sequence.request_id, token_ids, sequence.num_prompt, sequence.num_output, reason, error
-    )

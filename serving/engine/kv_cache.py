@@ -25,6 +25,7 @@ class KVCache:
     def __init__(self, num_blocks: int, block_size: int) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
+        self.prefix_hits = 0
         self.prefix_tokens_reused = 0
         self._references = [0] * num_blocks
         # Least recently used first: the order in which free blocks lose their contents.
@@ -49,7 +50,7 @@ class KVCache:
     def admit(self, sequence: Sequence) -> bool:
         """Give a sequence that holds nothing the blocks for all its tokens, published ones where
         they fit, and set ``num_computed``. False, and nothing changed, when there are too few."""
-        shared = self._find_prefix(sequence.token_ids)
+        shared = [] if sequence.lacks_prompt_logprobs else self._find_prefix(sequence.token_ids)
         taken_from_free = sum(1 for block in shared if not self._references[block])
         fresh = self.blocks_for(len(sequence.token_ids)) - len(shared)
         if fresh + taken_from_free > self.num_free:
@@ -60,6 +61,7 @@ class KVCache:
         sequence.block_table = shared + [self._take_free() for _ in range(fresh)]
         sequence.num_computed = len(shared) * self.block_size
         self.prefix_tokens_reused += sequence.num_computed
+        self.prefix_hits += bool(shared)
         return True
 
     def grow(self, sequence: Sequence) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from array import array
 from collections.abc import Sequence as Seq
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from transformers import AutoConfig, GenerationConfig
 
-from serving.engine.core import BatchItem, EngineError
-from serving.engine.kernels.binding import Batch, Choice, Layer, Matrix, Model, Slice, load_library
+from serving.engine.core import BatchItem, EngineError, StepResult
+from serving.engine.kernels.binding import Layer, Matrix, Model, load_library
 from serving.engine.models_file import ModelSpec
+from serving.engine.native_step import NativeStep
 from serving.engine.quantize import Bits, Checkpoint, Floats, Quantizer, alternating, stacked
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -53,12 +53,13 @@ class NativeRunner:
         *,
         name: str = "",
         kernels_dir: Path = _DEFAULT_KERNELS,
+        processor: str = "native",
         threads: int | None = None,
     ) -> NativeRunner:
         """Load a folder with config.json and safetensors. Raises KernelError when the C library cannot
         be built here, CheckpointError when weights are missing."""
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        library = load_library(kernels_dir)
+        library = load_library(kernels_dir, processor)
         weights = _Weights(library, Checkpoint(folder), config, _BITS[quantization])
         return cls(library, weights, config, _end_tokens(folder, config), name or folder.name, threads)
 
@@ -94,14 +95,15 @@ class NativeRunner:
         address = self._cache.ctypes.data
         self._library.runner_set_cache(self._handle, address + -address % 64, kv_blocks, block_size)
 
-    def run(self, batch: Seq[BatchItem]) -> list[int]:
-        slices = self._step(batch, None)
-        return [int(s.token) for s, item in zip(slices, batch, strict=True) if item.samples]
+    def run(self, batch: Seq[BatchItem]) -> StepResult:
+        step = NativeStep(batch)
+        self._run(step)
+        return step.result()
 
     def logits(self, item: BatchItem) -> Floats:
         """The logits after each token of ``item``, shape (length, vocabulary): for measuring fidelity."""
         logits = np.empty((item.length, self.vocab_size), np.float32)
-        self._step([item], logits.ctypes.data)
+        self._run(NativeStep([item], logits.ctypes.data))
         return logits
 
     def weight_bytes(self) -> int:
@@ -119,27 +121,9 @@ class NativeRunner:
     def __del__(self) -> None:
         self.close()
 
-    def _step(self, batch: Seq[BatchItem], logits: int | None) -> ctypes.Array[Slice]:
-        tokens, blocks = array("i"), array("i")
-        slices = (Slice * len(batch))()
-        for item in batch:
-            tokens.extend(item.sequence.token_ids[item.start : item.start + item.length])
-            blocks.extend(item.sequence.block_table)
-        _fill(slices, batch, blocks.buffer_info()[0])
-        whole = Batch(len(batch), len(tokens), slices, tokens.buffer_info()[0], logits)
-        if self._library.runner_run(self._handle, ctypes.byref(whole)):
-            raise MemoryError(f"There is no memory for a step of {len(tokens)} tokens.")
-        return slices
-
-
-def _fill(slices: ctypes.Array[Slice], batch: Seq[BatchItem], blocks: int) -> None:
-    for s, item in zip(slices, batch, strict=True):
-        sequence, params = item.sequence, item.sequence.params
-        s.start, s.length, s.samples, s.blocks = item.start, item.length, item.samples, blocks
-        blocks += 4 * len(sequence.block_table)
-        if item.samples:
-            position = item.start + item.length
-            s.choice = Choice(sequence.seed, position, params.temperature, params.top_p, 0.0, params.top_k)
+    def _run(self, step: NativeStep) -> None:
+        if self._library.runner_run(self._handle, ctypes.byref(step.structure)):
+            raise MemoryError(f"There is no memory for a step of {step.num_tokens} tokens.")
 
 
 class _Weights:

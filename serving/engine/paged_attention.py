@@ -12,6 +12,7 @@ from collections.abc import Sequence as Seq
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Self
 
 import torch
@@ -71,21 +72,17 @@ class PagedStep:
         self, batch: Seq[BatchItem], block_size: int, keys: list[torch.Tensor], values: list[torch.Tensor]
     ) -> None:
         self.keys, self.values = keys, values
-        self.last_rows: list[int] = []
-        first_rows: dict[int, int] = {}
-        rows = 0
         tables = [_slots(item, block_size) for item in batch]
-        for index, item in enumerate(batch):
-            first_rows[index] = rows
-            rows += item.length
-            self.last_rows.append(rows - 1)
+        self.first_rows = [0, *accumulate(item.length for item in batch)][: len(batch)]
         self._written = torch.cat([table[item.start :] for table, item in zip(tables, batch, strict=True)])
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, item in enumerate(batch):
             by_length[item.length].append(index)
         self._groups = [
             _group(
-                [batch[i] for i in members], [tables[i] for i in members], [first_rows[i] for i in members]
+                [batch[i] for i in members],
+                [tables[i] for i in members],
+                [self.first_rows[i] for i in members],
             )
             for members in by_length.values()
         ]

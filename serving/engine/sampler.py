@@ -1,18 +1,29 @@
 """Choosing the next tokens from logits, for a whole batch at once.
 
-The rule, for each row on its own: divide the logits by ``temperature``; order tokens by falling
-probability, equals by rising id; keep the first ``top_k``; renormalise; keep the fewest first tokens
-that together reach ``top_p``; renormalise; take the first token at which the running sum passes
-``uniform(seed, position)``. Temperature 0 takes the most probable token (the lowest id of equals).
+The rule, for each row on its own, here and in kernels/sampling.c alike:
+
+1. Adjust: the logit of every token in the prompt or the output is divided by ``repetition_penalty`` if it
+   is positive, else multiplied by it; then ``logit_bias`` is added, and for a token that the output holds
+   n > 0 times ``presence_penalty + n * frequency_penalty`` taken away. Tokens that would end the sequence
+   too early (``min_tokens``) and those that the grammar does not allow cannot come.
+2. ``temperature`` 0 takes the most probable token, the lowest id of equals. Else divide the logits by it.
+3. Order tokens by falling probability, equals by rising id. Keep those at least ``min_p`` times as probable
+   as the first; of them the first ``top_k``; renormalise; of them the fewest first ones that together reach
+   ``top_p``; renormalise.
+4. Take the first token at which the running sum passes ``uniform(seed, position)``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
+from serving.engine.adjustments import Adjustments
 from serving.engine.core import BatchItem
 from serving.engine.randomness import uniform
 
@@ -24,23 +35,35 @@ _HEAD = 1024
 
 @dataclass(frozen=True, slots=True)
 class SamplingRow:
-    """What decides one row. ``draw`` is the row's uniform number in [0, 1)."""
+    """What decides one row. ``draw`` is the row's uniform number in [0, 1); ``allowed`` as
+    ``GrammarState.allowed`` gives it."""
 
     temperature: float
     top_k: int
     top_p: float
     draw: float
+    min_p: float = 0.0
+    adjustments: Adjustments | None = None
+    allowed: Any = None
 
     @classmethod
     def of(cls, item: BatchItem) -> SamplingRow:
         sequence, params = item.sequence, item.sequence.params
-        draw = uniform(sequence.seed, item.start + item.length)
-        return cls(params.temperature, params.top_k, params.top_p, draw)
+        return cls(
+            params.temperature,
+            params.top_k,
+            params.top_p,
+            uniform(sequence.seed, item.start + item.length),
+            params.min_p,
+            sequence.adjustments,
+            None if sequence.grammar is None else sequence.grammar.allowed(),
+        )
 
 
 class Sampler:
     def __call__(self, logits: torch.Tensor, rows: Seq[SamplingRow]) -> list[int]:
         """Token ids for ``logits`` of shape (rows, vocabulary), any float dtype and device."""
+        logits = _changed(logits, rows)
         tokens = _ids(logits.argmax(dim=-1))
         warm = [index for index, row in enumerate(rows) if row.temperature > _COLDEST]
         for width in (min(_HEAD, logits.shape[-1]), logits.shape[-1]):
@@ -54,6 +77,36 @@ class Sampler:
         return tokens
 
 
+def _changed(logits: torch.Tensor, rows: Seq[SamplingRow]) -> torch.Tensor:
+    """``logits`` adjusted and masked as ``rows`` say: a copy, or itself when they say nothing."""
+    adjusted = [(index, row.adjustments) for index, row in enumerate(rows) if row.adjustments is not None]
+    masked = [index for index, row in enumerate(rows) if row.allowed is not None]
+    if not adjusted and not masked:
+        return logits
+    logits = logits.to(torch.float32, copy=True)
+    if adjusted:
+        _adjust(logits, adjusted)
+    if masked:
+        words = torch.from_numpy(np.stack([rows[index].allowed for index in masked])).to(logits.device)
+        bits = words[:, :, None] >> torch.arange(32, device=logits.device, dtype=torch.int32) & 1
+        logits[masked] = logits[masked].where(bits.flatten(1)[:, : logits.shape[-1]] != 0, -math.inf)
+    return logits
+
+
+def _adjust(logits: torch.Tensor, adjusted: list[tuple[int, Adjustments]]) -> None:
+    """In place, all rows at once."""
+
+    def joined(arrays: list[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([np.asarray(values) for values in arrays])).to(logits.device)
+
+    changes = [change for _, change in adjusted]
+    index = joined([np.full(len(change.ids), row) for row, change in adjusted])
+    ids, factors = joined([c.ids for c in changes]).long(), joined([c.factors for c in changes])
+    before = logits[index, ids]
+    after = torch.where(before > 0, before / factors, before * factors)
+    logits[index, ids] = after + joined([c.offsets for c in changes])
+
+
 def _draw(logits: torch.Tensor, rows: Seq[SamplingRow], width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens drawn for ``rows`` from looking at the ``width`` most probable ones, and whether the whole
     vocabulary would certainly have given the same."""
@@ -65,13 +118,19 @@ def _draw(logits: torch.Tensor, rows: Seq[SamplingRow], width: int) -> tuple[tor
     top_k = column([row.top_k or logits.shape[-1] for row in rows]).clamp(max=logits.shape[-1])
     top_p = column([row.top_p for row in rows])
     draws = column([row.draw for row in rows])
+    least = column([math.log(row.min_p) if row.min_p else -math.inf for row in rows])
 
-    ordered, ids = _most_probable(logits, width)
+    ordered, ids = most_probable(logits, width)
     highest = ordered[:, :1].double()
-    # Sums of a whole vocabulary in float32 drift by more than rare tokens weigh.
-    weights = ((ordered.double() - highest) / temperature).exp()
+
+    def weigh(some: torch.Tensor) -> torch.Tensor:
+        # Sums of a whole vocabulary in float32 drift by more than rare tokens weigh.
+        exponents = (some.double() - highest) / temperature
+        return torch.where(exponents >= least, exponents.exp(), 0)
+
+    weights = weigh(ordered)
     weights[torch.arange(width, device=logits.device) >= top_k] = 0
-    everything = ((logits.double() - highest) / temperature).exp().sum(dim=-1, keepdim=True)
+    everything = weigh(logits).sum(dim=-1, keepdim=True)
     sums = weights.cumsum(dim=-1)
     total = torch.where(top_k < logits.shape[-1], sums[:, -1:], everything)
 
@@ -81,7 +140,7 @@ def _draw(logits: torch.Tensor, rows: Seq[SamplingRow], width: int) -> tuple[tor
     mass = torch.where(nucleus_ends_here, sums[:, -1:], total)
     chosen = (sums <= draws * mass).sum(dim=-1, keepdim=True)
     # Rounding may push the draw past the last sum: the last kept token is meant then.
-    chosen = torch.minimum(chosen, (kept > 0).sum(dim=-1, keepdim=True) - 1)
+    chosen = torch.minimum(chosen, (kept > 0).sum(dim=-1, keepdim=True) - 1).clamp(min=0)
 
     # The least probable one seen may have unseen equals with lower ids.
     certain = ordered.gather(-1, chosen) > ordered[:, -1:]
@@ -91,7 +150,7 @@ def _draw(logits: torch.Tensor, rows: Seq[SamplingRow], width: int) -> tuple[tor
     return ids.gather(-1, chosen)[:, 0], (certain | sees_everything)[:, 0]
 
 
-def _most_probable(logits: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def most_probable(logits: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Values and ids of the ``width`` highest logits of each row, falling, equals by rising id."""
     ids = logits.topk(width, dim=-1).indices.sort(dim=-1).values
     ordered, places = logits.gather(-1, ids).sort(dim=-1, descending=True, stable=True)

@@ -8,6 +8,7 @@ computed again in one go and nothing is sampled twice.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 
@@ -80,7 +81,7 @@ class Scheduler:
             sequence.num_computed = item.start + item.length
             self._cache.publish(sequence, item.start)
             if item.samples:
-                sequence.token_ids.append(next(tokens))
+                sequence.append(next(tokens))
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, wherever it is, and free its blocks."""
@@ -111,6 +112,7 @@ class Scheduler:
             if len(self.running) < self._config.max_batch_size and self._cache.admit(sequence):
                 self.waiting.remove(sequence)
                 self.running.append(sequence)
+                sequence.started = sequence.started or time.monotonic()
                 running[sequence.request.owner] += 1
             elif not self._yield_place(sequence.request.owner, running):
                 return

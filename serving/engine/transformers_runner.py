@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence as Seq
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AttentionInterface, AutoModelForCausalLM, BitsAndBytesConfig
 
-from serving.engine.core import BatchItem, ModelLoadError
+from serving.engine.core import BatchItem, DeviceFailed, ModelLoadError, StepResult
+from serving.engine.logprobs import batch_logprobs
 from serving.engine.models_file import ModelSpec
 from serving.engine.paged_attention import NAME, LayerShape, PagedStep, observe_layers, paged_attention
 from serving.engine.sampler import Sampler, SamplingRow
@@ -52,15 +54,27 @@ class TransformersRunner:
             gib = slots * self.kv_bytes_per_token() / 2**30
             raise MemoryError(f"The cache of {gib:.1f} GiB does not fit: lower kv_cache_mib.") from error
 
-    def run(self, batch: Seq[BatchItem]) -> list[int]:
+    def run(self, batch: Seq[BatchItem]) -> StepResult:
+        try:
+            return self._run(batch)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError("The GPU has no memory for this step.") from error
+        except torch.AcceleratorError as error:  # CUDA's errors last as long as the process's hold on the GPU
+            raise DeviceFailed(f"The GPU failed: {str(error).splitlines()[0]}") from error
+
+    def _run(self, batch: Seq[BatchItem]) -> StepResult:
         step = PagedStep(batch, self._block_size, self._keys, self._values)
         tokens = [t for i in batch for t in i.sequence.token_ids[i.start : i.start + i.length]]
         positions = [p for i in batch for p in range(i.start, i.start + i.length)]
-        wanted = [index for index, item in zip(step.last_rows, batch, strict=True) if item.samples]
+        needed = [item.needed for item in batch]
+        wanted = [first + row for first, rows in zip(step.first_rows, needed, strict=True) for row in rows]
+        ends = list(accumulate(map(len, needed)))
         with torch.inference_mode(), step:
             logits = self._forward(tokens, positions, wanted)
+            last = [end - 1 for end, item in zip(ends, batch, strict=True) if item.samples]
             rows = [SamplingRow.of(item) for item in batch if item.samples]
-            return self._sample(logits, rows) if rows else []
+            sampled = self._sample(logits[last], rows) if rows else []
+            return StepResult(sampled, batch_logprobs(batch, logits, ends, sampled))
 
     def weight_bytes(self) -> int:
         held = {t.data_ptr(): t.nbytes for t in (*self._model.parameters(), *self._model.buffers())}

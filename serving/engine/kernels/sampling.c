@@ -185,6 +185,7 @@ static int32_t draw_from(Ranking *r, const float *logits, int vocabulary, const 
     weigh(r, logits, vocabulary);
     for (int all = 0;; all = 1) {
         find_near(r, logits, vocabulary, all ? DBL_MAX : NEAR);
+        if (all && !r->count) return most_probable(logits, vocabulary); /* every logit is -INFINITY or NaN */
         rank_near(r, logits);
         const int32_t token = draw(r, how);
         if (token >= 0 || all) return token;

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 
-from serving.engine.core import BatchItem
+from serving.engine.core import BatchItem, StepResult
 
 VOCAB = 1000
 
@@ -36,7 +36,7 @@ class BlockRunner:
         self.block_size = block_size
         self.slots = [-1] * (kv_blocks * block_size)
 
-    def run(self, batch: Seq[BatchItem]) -> list[int]:
+    def run(self, batch: Seq[BatchItem]) -> StepResult:
         self.batches.append([(i.sequence.request_id, i.start, i.length) for i in batch])
         if self.fail_next is not None:
             error, self.fail_next = self.fail_next, None
@@ -44,7 +44,7 @@ class BlockRunner:
         for item in batch:
             for position in range(item.start, item.start + item.length):
                 self.slots[self._slot(item, position)] = item.sequence.token_ids[position]
-        return [self._sample(item) for item in batch if item.samples]
+        return StepResult([self._sample(item) for item in batch if item.samples])
 
     def weight_bytes(self) -> int:
         return 0
