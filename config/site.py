@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
+from django.urls import re_path
 from servestatic import ServeStaticASGI
 
 from apikeys import usage
@@ -42,9 +44,8 @@ class Site:
         self._http: Application = ServeStaticASGI(
             http, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL, allow_all_origins=False
         )
-        self._websocket: Application = AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))  # type: ignore[arg-type]
-        )
+        routes: list[Any] = [*websocket_urlpatterns, re_path("", _no_socket)]  # type: ignore[arg-type]
+        self._websocket: Application = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))
         self._lock = threading.Lock()
         self._running = False
 
@@ -84,3 +85,9 @@ class Site:
             await send({"type": f"{message['type']}.complete"})
             if step == self.stop:
                 return
+
+
+async def _no_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuses a websocket to an address that has none; Channels would answer 500."""
+    await receive()
+    await send({"type": "websocket.close"})

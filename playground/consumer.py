@@ -11,13 +11,19 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.sessions.backends.db import SessionStore
 
 from apikeys.auth import Caller, playground_caller
-from apikeys.errors import ServiceError
+from apikeys.errors import RateLimited, ServiceError
+from apikeys.limits import Limiter
 from playground.frames import ChatFrame, Frame, ReplyInProgress, StopFrame, parse_frame
 from playground.model_status import watch_models
 from playground.reply import Reply
 from serving.errors import to_frame
 
-SIGNED_OUT = 4401  # close code: this socket is for people with a session
+# Close codes
+SIGNED_OUT = 4401  # this socket is for people with a session
+TOO_FAST = 4429
+
+# Every frame takes time from everybody; a person at the page comes nowhere near this.
+_frames = Limiter(rate=20, burst=200)
 
 
 class PlaygroundConsumer(AsyncWebsocketConsumer):
@@ -27,6 +33,7 @@ class PlaygroundConsumer(AsyncWebsocketConsumer):
         super().__init__()
         self._reply: Reply | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._cut_off = False
 
     async def __call__(self, *asgi: Any) -> None:
         """However the socket ends, what runs for it ends too."""
@@ -46,8 +53,14 @@ class PlaygroundConsumer(AsyncWebsocketConsumer):
             await self.close(SIGNED_OUT)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self._cut_off:  # what had come before the socket was closed
+            return
         try:
+            _frames.admit(str(getattr(self.scope["user"], "pk", None))).release()
             frame = parse_frame(text_data)
+        except RateLimited as error:
+            await self._cut(error)
+            return
         except ServiceError as error:
             await self._send({**to_frame(error), "id": None})
             return
@@ -65,6 +78,13 @@ class PlaygroundConsumer(AsyncWebsocketConsumer):
             await self._send({**to_frame(ReplyInProgress()), "id": frame.id})
         else:
             self._reply = Reply(frame, caller, self._send)
+
+    async def _cut(self, error: RateLimited) -> None:
+        self._cut_off = True
+        if self._reply:
+            self._reply.abandon()
+        await self._send({**to_frame(error), "id": None})
+        await self.close(TOO_FAST)
 
     async def _find_caller(self) -> Caller | None:
         """Who speaks, by the session as it is now: it may have ended since the socket was opened."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
@@ -29,6 +29,28 @@ def test_a_stranger_is_told_to_sign_in(server: Server) -> None:
         connection.recv(30)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4401
+
+
+def test_an_address_without_a_socket_refuses_one(server: Server) -> None:
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(server.ws_url + "/ws/nothing/", origin=Origin(server.url)),
+    ):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_a_flood_of_frames_ends_the_socket(server: Server) -> None:
+    with Person(server, "flood@example.com").socket() as socket:
+        for _ in range(300):
+            socket.connection.send("no frame")
+        frames: list[str | bytes] = []
+        with pytest.raises(ConnectionClosed):
+            frames.extend(socket.connection)
+        assert socket.connection.close_code == 4429
+    codes = [json.loads(frame).get("error", {}).get("code") for frame in frames]
+    assert codes[-1] == "rate_limit_exceeded"
+    assert "invalid_json" in codes
 
 
 def test_a_socket_first_hears_how_the_models_fare(person: Person) -> None:
