@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+MAX_CHARS = 1000  # of a message: it may quote what was sent, and that may be megabytes
+
 
 class ServiceError(Exception):
     """A request that is refused or has failed, in OpenAI's terms.
@@ -26,10 +28,14 @@ class ServiceError(Exception):
     def __init__(
         self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = _clip(message)
+        super().__init__(self.message)
+        self.param = None if param is None else _clip(param)
         self.headers: dict[str, str] = dict(headers or {})
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…"
 
 
 class InvalidApiKey(ServiceError):

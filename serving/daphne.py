@@ -22,7 +22,11 @@ CHUNK = 64 * 1024  # bytes of a body that go to the application at a time
 
 class BoundedRequest(daphne.http_protocol.WebRequest):  # type: ignore[misc]  # daphne has no types
     """daphne reads a body to its end before it calls the application; of a body over the limit this keeps
-    one byte more than that, which is enough to see it."""
+    one byte more than that, which is enough to see it. Nor does it read forms: that is Django's work."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Twisted would answer a form that it cannot read itself, with nothing but "400 Bad Request".
+        super().__init__(*args, **{**kwargs, "parsePOSTFormSubmission": False})
 
     def handleContentChunk(self, data: bytes) -> None:
         room = settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1 - self.content.tell()

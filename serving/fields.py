@@ -6,7 +6,6 @@ Strict: no ``true`` for 1, no ``"1"`` for 1, no field that nobody knows. A value
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +56,7 @@ def integer(low: int, high: int, default: int | None = None, about: str = "") ->
 
 def number(low: float, high: float, default: float | None = None, about: str = "") -> Field:
     def parse(value: Any, path: str) -> float:
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if type(value) not in (int, float):
             raise wrong_type(path, "a number", value)
         _check_range(value, low, high, path)
         return float(value)

@@ -76,6 +76,8 @@ def test_a_body_that_is_no_request_is_400_and_recorded(
         ({"max_tokens": 10**6}, 400, "max_tokens", "context_length_exceeded"),
         ({"max_tokens": 10**30}, 400, "max_tokens", None),
         ({"temperature": "hot"}, 400, "temperature", None),
+        ({"temperature": 10**400}, 400, "temperature", None),
+        ({"top_p": float("-1e-300")}, 400, "top_p", None),
         ({"stream": "yes"}, 400, "stream", None),
         ({"temprature": 1}, 400, "temprature", "unknown_parameter"),
         ({"logprobs": 3}, 400, "logprobs", "unsupported_parameter"),
@@ -93,6 +95,13 @@ def test_a_wrong_field_is_named_and_recorded(
     error = check_shape(response, status)
     assert (error["param"], error["code"]) == (param, code)
     assert wait_for_record(server, response.headers["x-request-id"])["status"] == status
+
+
+@pytest.mark.parametrize("body", [{"model": "x" * 10**6}, {"x" * 10**6: 1}, {"max_tokens": int("1" * 4000)}])
+def test_an_answer_does_not_send_megabytes_back(server: Server, own_key: str, body: dict[str, Any]) -> None:
+    response = send(server, own_key, json.dumps({**GOOD, **body}))
+    assert check_shape(response, 404 if "model" in body else 400)["param"]
+    assert len(response.content) < 5000
 
 
 def test_a_context_that_is_too_long_is_told_in_numbers(server: Server, own_key: str) -> None:
@@ -121,7 +130,16 @@ def test_pages_do_not_take_100_mb_either(server: Server) -> None:
     assert response.status_code == 413
 
 
-@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", ""])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "",
+    ],
+)
 def test_a_body_that_is_not_json_is_415(server: Server, own_key: str, content_type: str) -> None:
     assert check_shape(send(server, own_key, b"{}", content_type), 415)["code"] == "unsupported_media_type"
 
