@@ -12,7 +12,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    StorageState,
+    sync_playwright,
+)
 
 from tests.conftest import CHROMIUM_FLAGS
 
@@ -34,27 +42,28 @@ def main(url: str, email: str, password: str, folder: str, *paths: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
-        cookies = sign_in(browser, url, email, password)
+        signed_in = sign_in(browser, url, email, password)
         for path in paths or SIGNED_OUT + SIGNED_IN:
             for look in LOOKS:
-                context = open_context(browser, url, *look)
-                if path not in SIGNED_OUT:
-                    context.add_cookies(cookies)
+                context = open_context(browser, url, *look, None if path in SIGNED_OUT else signed_in)
                 shoot(context.new_page(), path, Path(folder), "-".join(map(str, look)))
                 context.close()
         browser.close()
 
 
-def open_context(browser: Browser, url: str, scheme: str, locale: str, width: int) -> BrowserContext:
+def open_context(
+    browser: Browser, url: str, scheme: str, locale: str, width: int, state: StorageState | None
+) -> BrowserContext:
     return browser.new_context(
         base_url=url,
         color_scheme=scheme,  # type: ignore[arg-type]
         locale=locale,
+        storage_state=state,
         viewport={"width": width, "height": 900 if width > 1000 else 844},
     )
 
 
-def sign_in(browser: Browser, url: str, email: str, password: str) -> list[dict[str, object]]:
+def sign_in(browser: Browser, url: str, email: str, password: str) -> StorageState:
     context = browser.new_context(base_url=url)
     page = context.new_page()
     page.goto("/accounts/login/")
@@ -62,17 +71,19 @@ def sign_in(browser: Browser, url: str, email: str, password: str) -> list[dict[
     page.locator("input[name=password]").fill(password)
     page.locator("main form button[type=submit]").click()
     page.wait_for_url("**/console/**")
-    cookies = [dict(cookie) for cookie in context.cookies() if cookie["name"] == "sessionid"]
+    state = context.storage_state()
     context.close()
-    return cookies
+    # The session alone: the language is each picture's own.
+    return {"cookies": [cookie for cookie in state["cookies"] if cookie["name"] == "sessionid"]}
 
 
 def shoot(page: Page, path: str, folder: Path, look: str) -> None:
-    page.on(
-        "console",
-        lambda line: sys.stderr.write(f"{path} {look} {line.text}\n") if line.type == "error" else None,
-    )
-    page.on("pageerror", lambda error: sys.stderr.write(f"{path} {look} {error}\n"))
+    def complain(about: ConsoleMessage | Error) -> None:
+        if isinstance(about, Error) or about.type == "error":
+            sys.stderr.write(f"{path} {look} {about}\n")
+
+    page.on("console", complain)
+    page.on("pageerror", complain)
     page.goto(path)
     page.wait_for_timeout(500)
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
