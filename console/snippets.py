@@ -15,7 +15,9 @@ curl {base}/v1/chat/completions \\
   -H "Content-Type: application/json" \\
   -d '{{
     "model": "{model}",
-    "messages": [{{"role": "user", "content": "{prompt}"}}]
+    "messages": [
+      {{"role": "user", "content": "{prompt}"}}
+    ]
   }}'
 """
 _PYTHON = """\

@@ -8,11 +8,12 @@ function source(button) {
 }
 
 // The clipboard API exists on https and localhost only; a site at http://10.0.0.5 needs the old way.
+// While a modal dialog is open, everything outside it is inert: nothing there can be selected.
 function copyBySelecting(text) {
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "visually-hidden";
-  document.body.append(area);
+  ([...document.querySelectorAll("dialog:modal")].at(-1) ?? document.body).append(area);
   area.select();
   document.execCommand("copy");
   area.remove();
