@@ -6,4 +6,7 @@ class ApiKeysConfig(AppConfig):
     verbose_name = "API keys"
 
     def ready(self) -> None:
-        from apikeys import openapi  # noqa: F401 (registers itself with the schema generator)
+        from apikeys import known_keys
+        from apikeys import openapi as openapi  # registers itself with the schema generator
+
+        known_keys.connect_signals()

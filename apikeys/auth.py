@@ -11,7 +11,7 @@ from django.contrib.auth.models import AbstractUser
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from apikeys import keys
+from apikeys import keys, known_keys
 from apikeys.errors import InvalidApiKey
 from apikeys.models import ApiKey
 
@@ -37,7 +37,7 @@ async def authenticate(authorization: str | None) -> Caller:
 
     Raises ``InvalidApiKey``, which says what is wrong: no key, mistyped, unknown, revoked or expired.
     """
-    return _caller(await sync_to_async(_find_key)(authorization))
+    return _caller(await _find_key_async(authorization))
 
 
 def playground_caller(user_id: int) -> Caller:
@@ -48,13 +48,23 @@ def playground_caller(user_id: int) -> Caller:
 class ApiKeyAuthentication(BaseAuthentication):
     """``authenticate`` for REST framework: ``request.user`` is the owner, ``request.auth`` the ``Caller``.
 
-    It is not async: adrf asks it in a worker thread, where the database may be used directly, while an
-    async one would go back to the event loop and from there to a thread again.
+    The owner may be shared with other requests: read it, and change it through a copy of your own.
     """
 
     def authenticate(self, request: Request) -> tuple[AbstractUser, Caller]:
-        key = _find_key(request.headers.get("Authorization"))
+        """For a worker thread: it may ask the database."""
+        key = _find_key(self.authorization(request))
         return key.owner, _caller(key)
+
+    async def aauthenticate(self, request: Request) -> tuple[AbstractUser, Caller]:
+        """For the event loop: a known key takes no thread and no query."""
+        key = await _find_key_async(self.authorization(request))
+        return key.owner, _caller(key)
+
+    def authorization(self, request: Request) -> str | None:
+        """Clients written for Anthropic's API send the key by itself."""
+        key = request.headers.get("x-api-key")
+        return request.headers.get("Authorization") or (f"Bearer {key}" if key else None)
 
     def authenticate_header(self, request: Request) -> str:
         return InvalidApiKey.CHALLENGE
@@ -64,11 +74,30 @@ def _caller(key: ApiKey) -> Caller:
     return Caller(user_id=key.owner_id, key_id=key.pk, source="api")
 
 
+async def _find_key_async(authorization: str | None) -> ApiKey:
+    key = known_keys.get(keys.digest(_plaintext(authorization)))
+    return await sync_to_async(_find_key)(authorization) if key is None else _check(key)
+
+
 def _find_key(authorization: str | None) -> ApiKey:
-    plaintext = _parse(authorization)
-    key = ApiKey.objects.select_related("owner").filter(prefix=plaintext[: keys.PREFIX_LENGTH]).first()
-    if key is None or not hmac.compare_digest(key.hash, keys.digest(plaintext)):
+    plaintext = _plaintext(authorization)
+    digest = keys.digest(plaintext)
+    return _check(known_keys.get(digest) or _look_up(plaintext, digest))
+
+
+def _look_up(plaintext: str, digest: str) -> ApiKey:
+    if not keys.is_well_formed(plaintext):
+        raise InvalidApiKey(
+            "Incorrect API key provided: it looks mistyped or cut off. "
+            f"A key starts with {keys.BRAND} and has {keys.KEY_LENGTH} characters."
+        )
+    key = known_keys.look_up(plaintext[: keys.PREFIX_LENGTH], digest)
+    if key is None or not hmac.compare_digest(key.hash, digest):
         raise InvalidApiKey("Incorrect API key provided: this server knows no such key.")
+    return key
+
+
+def _check(key: ApiKey) -> ApiKey:
     if key.status == "revoked":
         raise InvalidApiKey(f"The API key {key.prefix}… was revoked. Use another one.")
     if key.status == "expired":
@@ -78,16 +107,11 @@ def _find_key(authorization: str | None) -> ApiKey:
     return key
 
 
-def _parse(authorization: str | None) -> str:
+def _plaintext(authorization: str | None) -> str:
     scheme, _, plaintext = (authorization or "").strip().partition(" ")
     plaintext = plaintext.strip()
     if scheme.lower() not in SCHEMES or not plaintext:
         raise InvalidApiKey(
             "You did not provide an API key. Send it in a header: Authorization: Bearer YOUR_API_KEY"
-        )
-    if not keys.is_well_formed(plaintext):
-        raise InvalidApiKey(
-            "Incorrect API key provided: it looks mistyped or cut off. "
-            f"A key starts with {keys.BRAND} and has {keys.KEY_LENGTH} characters."
         )
     return plaintext

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
+from apikeys import known_keys
 from apikeys.models import ApiKey
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def revoke(key: ApiKey) -> None:
     """Ends ``key`` at once and for good. Revoking it again changes nothing."""
     if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()):
         logger.info("Key %s of user %s was revoked", key.prefix, key.owner_id)
+    known_keys.forget_key(key)
     key.refresh_from_db(fields=["revoked_at"])
 
 

@@ -22,7 +22,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import re_path
 from servestatic import ServeStaticASGI
 
-from apikeys import usage
+from apikeys import known_keys, usage
 from config import embedded_celery
 from playground.routing import websocket_urlpatterns
 from serving import completions, runtime
@@ -63,6 +63,7 @@ class Site:
                 return
             runtime.start()
             usage.start()
+            known_keys.start()
             embedded_celery.start()
             self._running = True
 
@@ -74,6 +75,7 @@ class Site:
             runtime.stop()
             completions.close_all()
             embedded_celery.stop()
+            known_keys.stop()
             usage.stop()
             self._running = False
 

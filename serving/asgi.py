@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import IO, Any
 
-from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from serving.errors import BadRequest, BodyTooLarge, to_response
+from serving.handler import LightHandler
+from serving.handler import Message as Message
+from serving.handler import Receive as Receive
+from serving.handler import Scope as Scope
+from serving.handler import Send as Send
 from serving.middleware import HEADER, api_middleware, new_request_id
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Application = Callable[..., Awaitable[Any]]  # (scope, receive, send); every library types these otherwise
 
 
@@ -23,7 +24,7 @@ def is_api_path(path: str) -> bool:
     return path.startswith("/v1/") or path in ("/v1", "/healthz", "/readyz")
 
 
-class ApiHandler(ASGIHandler):
+class ApiHandler(LightHandler):
     """Sessions, CSRF and languages are for browsers: each costs a hop to a thread, and answers in HTML."""
 
     def load_middleware(self, is_async: bool = True) -> None:
@@ -64,7 +65,7 @@ class BodyLimit:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limit:
             await _drain(await receive(), receive)
-            await self._refuse(send)
+            await self._refuse(scope["path"], send)
             return
         read = 0
 
@@ -80,10 +81,10 @@ class BodyLimit:
         try:
             await self._application(scope, counted, send)
         except _TooMuch:
-            await self._refuse(send)
+            await self._refuse(scope["path"], send)
 
-    async def _refuse(self, send: Send) -> None:
-        response = to_response(BodyTooLarge(f"The body is larger than {self._limit} bytes."))
+    async def _refuse(self, path: str, send: Send) -> None:
+        response = to_response(BodyTooLarge(f"The body is larger than {self._limit} bytes."), path)
         response[HEADER] = new_request_id()
         headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})

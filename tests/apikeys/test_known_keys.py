@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AbstractUser
+from django.db import connection, transaction
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from apikeys import keys, known_keys
+from apikeys.auth import authenticate
+from apikeys.errors import InvalidApiKey
+from apikeys.known_keys import KEEP, TRUSTED, KnownKeys
+from apikeys.models import ApiKey
+from console.models import User
+from tests.server import Server
+
+pytestmark = pytest.mark.django_db
+Minted = tuple[ApiKey, str]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def known(clock: Clock) -> KnownKeys:
+    return KnownKeys(clock)
+
+
+def look_up(known: KnownKeys, minted: Minted) -> ApiKey | None:
+    key, plaintext = minted
+    return known.look_up(key.prefix, keys.digest(plaintext))
+
+
+def call_with(plaintext: str) -> None:
+    async_to_sync(authenticate)(f"Bearer {plaintext}")
+
+
+def test_a_warm_key_costs_no_query(minted: Minted, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    call_with(minted[1])
+    with django_assert_num_queries(0):
+        call_with(minted[1])
+
+
+def test_another_secret_under_a_warm_prefix_does_not_open(minted: Minted, user: User) -> None:
+    """Well formed, but not the key that was looked up."""
+    call_with(minted[1])
+    other, plaintext = keys.mint(user, "other")
+    other.delete()
+    ApiKey.objects.filter(pk=minted[0].pk).update(prefix=plaintext[: keys.PREFIX_LENGTH])
+    with pytest.raises(InvalidApiKey):
+        call_with(plaintext)
+
+
+def revoke(key: ApiKey) -> None:
+    keys.revoke(key)
+
+
+def delete(key: ApiKey) -> None:
+    key.delete()
+
+
+def deactivate_owner(key: ApiKey) -> None:
+    owner: AbstractUser = User.objects.get(pk=key.owner_id)
+    owner.is_active = False
+    owner.save()
+
+
+def delete_owner(key: ApiKey) -> None:
+    User.objects.get(pk=key.owner_id).delete()
+
+
+def expire_by_hand(key: ApiKey) -> None:
+    key.expires_at = timezone.now() - timedelta(milliseconds=1)
+    key.save()
+
+
+@pytest.mark.parametrize("end", [revoke, delete, deactivate_owner, delete_owner, expire_by_hand])
+def test_a_warm_key_that_this_process_ends_is_refused_at_once(
+    minted: Minted, end: Callable[[ApiKey], None]
+) -> None:
+    call_with(minted[1])
+    end(minted[0])
+    with pytest.raises(InvalidApiKey):
+        call_with(minted[1])
+
+
+def test_a_warm_key_expires_on_time(user: User) -> None:
+    _, plaintext = keys.mint(user, "short", timezone.now() + timedelta(milliseconds=200))
+    call_with(plaintext)
+    time.sleep(0.25)
+    with pytest.raises(InvalidApiKey, match="expired"):
+        call_with(plaintext)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_looked_up_before_its_end_was_committed_is_refused_after(minted: Minted) -> None:
+    def look_up_elsewhere() -> None:
+        call_with(minted[1])
+
+    with transaction.atomic():
+        keys.revoke(minted[0])
+        other = threading.Thread(target=look_up_elsewhere)
+        other.start()
+        other.join()
+    with pytest.raises(InvalidApiKey, match="revoked"):
+        call_with(minted[1])
+
+
+def test_what_is_known_is_trusted_for_a_second(known: KnownKeys, clock: Clock, minted: Minted) -> None:
+    look_up(known, minted)
+    clock.now += TRUSTED - 0.01
+    assert known.get(minted[0].hash) == minted[0]
+    clock.now += 0.02
+    assert known.get(minted[0].hash) is None
+
+
+def test_asking_again_keeps_a_key_that_is_used(known: KnownKeys, clock: Clock, minted: Minted) -> None:
+    look_up(known, minted)
+    clock.now += TRUSTED
+    known.ask_again()
+    assert known.get(minted[0].hash) == minted[0]
+
+
+def test_asking_again_brings_what_has_changed(known: KnownKeys, minted: Minted) -> None:
+    look_up(known, minted)
+    ApiKey.objects.filter(pk=minted[0].pk).update(revoked_at=timezone.now())
+    known.ask_again()
+    key = known.get(minted[0].hash)
+    assert key is not None
+    assert key.status == "revoked"
+
+
+def test_a_key_that_is_gone_or_idle_is_forgotten(
+    known: KnownKeys, clock: Clock, minted: Minted, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    look_up(known, minted)
+    clock.now += KEEP
+    known.ask_again()
+    with django_assert_num_queries(0):
+        known.ask_again()
+    look_up(known, minted)
+    ApiKey.objects.filter(pk=minted[0].pk).delete()
+    clock.now += 0.1
+    known.ask_again()
+    assert known.get(minted[0].hash) is None
+
+
+def test_an_answer_that_was_overtaken_is_not_remembered(minted: Minted) -> None:
+    """The key is revoked in this process while the query for it is under way."""
+    key, plaintext = minted
+    overtaken = KnownKeys()
+
+    def forget_after(execute: Callable[..., Any], *arguments: Any) -> Any:
+        result = execute(*arguments)
+        overtaken.forget_key(key)
+        return result
+
+    with connection.execute_wrapper(forget_after):
+        assert look_up(overtaken, minted) == key
+    assert overtaken.get(keys.digest(plaintext)) is None
+
+
+@pytest.fixture
+def watched() -> Iterator[None]:
+    known_keys.start()
+    yield
+    known_keys.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("watched")
+def test_a_key_in_use_stays_warm_for_longer_than_it_is_trusted(
+    minted: Minted, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    call_with(minted[1])
+    with django_assert_num_queries(0):
+        for _ in range(15):
+            time.sleep(TRUSTED / 10)
+            call_with(minted[1])
+
+
+def test_a_key_that_another_process_revokes_is_refused_within_a_second(server: Server) -> None:
+    plaintext = server.create_key("revoked-elsewhere@example.com")
+    assert status_of(server, plaintext) == 200
+    server.shell(
+        "from apikeys import keys; from apikeys.models import ApiKey;"
+        f"keys.revoke(ApiKey.objects.get(prefix={plaintext[: keys.PREFIX_LENGTH]!r}))"
+    )
+    revoked_at = time.monotonic()
+    while status_of(server, plaintext) != 401:
+        assert time.monotonic() - revoked_at < TRUSTED
+
+
+def status_of(server: Server, plaintext: str) -> int:
+    headers = {"Authorization": f"Bearer {plaintext}"}
+    return requests.get(f"{server.url}/v1/models", headers=headers, timeout=10).status_code
