@@ -7,12 +7,14 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apikeys.errors import ServiceError
 from serving.completions import CompletionStream, Delta, Usage
+from serving.engine.core import TokenLogprobs
 from serving.errors import to_sse
+from serving.logprobs import chat_logprobs, prompt_logprobs, text_logprobs
 
 Json = dict[str, Any]
 
@@ -25,11 +27,27 @@ class Choice:
     text: str = ""
     finish_reason: str | None = None
     stop_string: str | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+
+    @property
+    def likelihood(self) -> float:
+        """The mean logprob of its tokens: what best_of goes by."""
+        return sum(one.logprob for one in self.logprobs) / max(1, len(self.logprobs))
 
     def take(self, delta: Delta) -> None:
         self.text += delta.text
+        self.logprobs += delta.logprobs
+        self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
         self.finish_reason = delta.finish_reason
         self.stop_string = delta.stop_string
+
+
+def likeliest(choices: list[Choice], n: int, best_of: int) -> list[Choice]:
+    """The ``n`` likeliest of each prompt's ``best_of`` choices, numbered anew."""
+    groups = (choices[at : at + best_of] for at in range(0, len(choices), best_of))
+    kept = [choice for group in groups for choice in sorted(group, key=lambda choice: -choice.likelihood)[:n]]
+    return [replace(choice, index=index) for index, choice in enumerate(kept)]
 
 
 class Answer(ABC):
@@ -64,8 +82,12 @@ class OpenAIAnswer(Answer):
     whole_object: str
     chunk_object: str
 
-    def __init__(self, stream: CompletionStream, *, include_usage: bool) -> None:
+    def __init__(
+        self, stream: CompletionStream, *, include_usage: bool = False, logprobs: bool = False
+    ) -> None:
         self._include_usage = include_usage
+        self._logprobs = logprobs
+        self._tokenizer = stream.tokenizer
         self._num_choices = stream.num_choices
         self._head: Json = {
             "id": self.id_prefix + stream.request_id.removeprefix("req-"),
@@ -114,20 +136,33 @@ class TextAnswer(OpenAIAnswer):
     id_prefix = "cmpl-"
     whole_object = chunk_object = "text_completion"
 
+    def __init__(
+        self, stream: CompletionStream, *, include_usage: bool = False, logprobs: bool = False
+    ) -> None:
+        super().__init__(stream, include_usage=include_usage, logprobs=logprobs)
+        self._written: dict[int, int] = {}  # characters of each choice that have been sent
+
     def _first_chunks(self) -> Iterator[Json]:
         return iter(())
 
     def _chunks(self, delta: Delta) -> Iterator[Json]:
-        if delta.text or delta.finish_reason:
-            yield self._chunk([self._choice(Choice(delta.index, delta.text, delta.finish_reason))])
+        if delta.text or delta.finish_reason or delta.logprobs:
+            choice = Choice(delta.index)
+            choice.take(delta)
+            yield self._chunk([self._choice(choice)])
+            self._written[delta.index] = self._written.get(delta.index, 0) + len(delta.text)
 
     def _choice(self, choice: Choice) -> Json:
-        return {
+        offset = self._written.get(choice.index, 0)
+        body = {
             "index": choice.index,
             "text": choice.text,
-            "logprobs": None,
+            "logprobs": text_logprobs(self._tokenizer, choice.logprobs, offset) if self._logprobs else None,
             "finish_reason": choice.finish_reason,
         }
+        if choice.prompt_logprobs is not None:
+            body["prompt_logprobs"] = prompt_logprobs(self._tokenizer, choice.prompt_logprobs)
+        return body
 
 
 class ChatAnswer(OpenAIAnswer):
@@ -142,21 +177,26 @@ class ChatAnswer(OpenAIAnswer):
             yield self._delta_chunk(index, {"role": "assistant", "content": ""})
 
     def _chunks(self, delta: Delta) -> Iterator[Json]:
-        if delta.text:
-            yield self._delta_chunk(delta.index, {"content": delta.text})
+        if delta.text or delta.logprobs:
+            yield self._delta_chunk(delta.index, {"content": delta.text}, logprobs=self._told(delta.logprobs))
         if delta.finish_reason:
             yield self._delta_chunk(delta.index, {}, delta.finish_reason)
 
-    def _delta_chunk(self, index: int, delta: Json, finish_reason: str | None = None) -> Json:
+    def _delta_chunk(
+        self, index: int, delta: Json, finish_reason: str | None = None, logprobs: Json | None = None
+    ) -> Json:
         return self._chunk(
-            [{"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}]
+            [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}]
         )
+
+    def _told(self, logprobs: tuple[TokenLogprobs, ...]) -> Json | None:
+        return chat_logprobs(self._tokenizer, logprobs) if self._logprobs else None
 
     def _choice(self, choice: Choice) -> Json:
         return {
             "index": choice.index,
             "message": {"role": "assistant", "content": choice.text, "refusal": None},
-            "logprobs": None,
+            "logprobs": self._told(choice.logprobs),
             "finish_reason": choice.finish_reason,
         }
 

@@ -14,11 +14,12 @@ from rest_framework.request import Request
 
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
-from serving.answers import Answer, Choice, OpenAIAnswer
+from serving.answers import Answer, Choice, OpenAIAnswer, likeliest
 from serving.completions import CompletionStream, refuse, start_completion
 from serving.dispatch import LoopView
 from serving.errors import UnsupportedMediaType, json_response
 from serving.middleware import request_id_of
+from serving.sampling import Sampling
 from serving.schemas import ChatRequest, CompletionRequest, parse_json
 from serving.sse import EventStream
 
@@ -62,7 +63,8 @@ class GenerationView(ApiView):
         """Raises BadRequest."""
 
     def answer_to(self, asked: CompletionRequest | ChatRequest, stream: CompletionStream) -> Answer:
-        return self.answer(stream, include_usage=asked.include_usage)
+        logprobs = asked.sampling.logprobs is not None
+        return self.answer(stream, include_usage=asked.include_usage, logprobs=logprobs)
 
     async def generate(self, request: Request) -> HttpResponseBase:
         asked = await self.parse_body(request, self.parse)
@@ -70,7 +72,9 @@ class GenerationView(ApiView):
             caller_of(request), asked, request_id=request_id_of(request), endpoint=self.endpoint
         )
         answer = self.answer_to(asked, stream)
-        return _answer_as_it_comes(stream, answer) if asked.stream else await _answer_at_once(stream, answer)
+        if asked.stream:
+            return _answer_as_it_comes(stream, answer)
+        return await _answer_at_once(stream, answer, asked.sampling)
 
 
 def _answer_as_it_comes(stream: CompletionStream, answer: Answer) -> HttpResponseBase:
@@ -80,12 +84,14 @@ def _answer_as_it_comes(stream: CompletionStream, answer: Answer) -> HttpRespons
     )
 
 
-async def _answer_at_once(stream: CompletionStream, answer: Answer) -> HttpResponseBase:
+async def _answer_at_once(stream: CompletionStream, answer: Answer, sampling: Sampling) -> HttpResponseBase:
     """Cancelled when the client leaves; that closes the stream too."""
     choices = [Choice(index) for index in range(stream.num_choices)]
     try:
         async for delta in stream:
             choices[delta.index].take(delta)
+        if sampling.sequences > sampling.n:
+            choices = likeliest(choices, sampling.n, sampling.sequences)
         return json_response(answer.whole(choices, stream.usage), headers=stream.permit.headers)
     finally:
         stream.close()

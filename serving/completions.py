@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Self
@@ -19,11 +18,13 @@ from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
 from serving import runtime
 from serving.backends import Backend
-from serving.engine.core import EngineError, GenerationRequest, SequenceOutput
+from serving.engine.core import EngineError, GenerationRequest, SequenceOutput, TokenLogprobs
 from serving.engine.detokenizer import Detokenizer, StopMatcher
 from serving.errors import GenerationFailed, from_engine
+from serving.logprobs import UNKNOWN
 from serving.prompts import TokenizedPrompt, prompt_param, tokenize
 from serving.receipts import CLIENT_LEFT, Receipt, admitted
+from serving.sampling import Sampling
 from serving.schemas import ChatRequest, CompletionRequest
 
 
@@ -37,6 +38,8 @@ class Delta:
     token_ids: tuple[int, ...] = ()
     finish_reason: str | None = None
     stop_string: str | None = None  # the one that finished it
+    logprobs: tuple[TokenLogprobs, ...] = ()  # of ``token_ids``, if asked for; with echo the prompt's too
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None  # from its second token on, if asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +90,61 @@ class _Choice:
     """One sequence on its way to text."""
 
     def __init__(
-        self, index: int, request: GenerationRequest, backend: Backend, stops: Iterable[str]
+        self, index: int, request: GenerationRequest, backend: Backend, sampling: Sampling, echo: str
     ) -> None:
         self.index = index
         self.request = request
         self.completion_tokens = 0
         self.finish_reason: str | None = None
+        self._sampling = sampling
+        self._echo = echo
         self._detokenizer = Detokenizer(backend.tokenizer.decode)
-        self._stops = StopMatcher(stops)
+        self._stops = StopMatcher(sampling.stop)
+
+    def echo(self) -> Delta | None:
+        """The prompt, before there is any token; with logprobs it must wait for those."""
+        if not self._echo or self._sampling.logprobs is not None:
+            return None
+        echo, self._echo = self._echo, ""
+        return Delta(self.index, echo)
 
     def take(self, output: SequenceOutput) -> Delta:
         """Tokens after the one that completes a stop string are not the caller's: not counted."""
-        text = ""
+        text, self._echo = self._echo, ""
+        told = self._echoed_logprobs(output) if text else ()
         for used, token in enumerate(output.token_ids, start=1):
             self.completion_tokens += 1
             text += self._stops.feed(self._detokenizer.feed((token,)))
             if self._stops.matched is not None:
-                return self._end("stop", text, output.token_ids[:used])
+                return self._delta(output, text, told, used, "stop")
         self.completion_tokens = output.completion_tokens
-        if output.finish_reason is None:
-            return Delta(self.index, text, output.token_ids)
-        text += self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
+        if output.finish_reason is not None:
+            text += self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
         reason = output.finish_reason if self._stops.matched is None else "stop"
-        return self._end(reason, text, output.token_ids)
+        return self._delta(output, text, told, len(output.token_ids), reason)
 
-    def _end(self, reason: str, text: str, token_ids: tuple[int, ...]) -> Delta:
+    def _delta(
+        self,
+        output: SequenceOutput,
+        text: str,
+        told: tuple[TokenLogprobs, ...],
+        used: int,
+        reason: str | None,
+    ) -> Delta:
         self.finish_reason = reason
-        return Delta(self.index, text, token_ids, reason, self._stops.matched)
+        return Delta(
+            self.index,
+            text,
+            output.token_ids[:used],
+            reason,
+            self._stops.matched,
+            told + (output.logprobs or ())[:used],
+            output.prompt_logprobs if self._sampling.prompt_logprobs is not None else None,
+        )
+
+    def _echoed_logprobs(self, output: SequenceOutput) -> tuple[TokenLogprobs, ...]:
+        first = TokenLogprobs(self.request.prompt_ids[0], UNKNOWN)
+        return (first, *(output.prompt_logprobs or ()))
 
 
 class CompletionStream:
@@ -135,19 +166,17 @@ class CompletionStream:
         self.request_id, self.model, self.permit = receipt.request_id, backend.name, permit
         self._receipt = receipt
         self._backend = backend
-        self._choices = _choices(request, receipt, backend, prompts)
-        self._ready = deque(
-            Delta(choice.index, prompts[choice.index // request.sampling.n].echo)
-            for choice in self._choices.values()
-            if prompts[choice.index // request.sampling.n].echo
-        )
-        self._error: ServiceError | None = None
-        self._closing = threading.Lock()
-        self._settled: Future[None] = Future()
+        self.tokenizer = backend.tokenizer
         try:
+            self._choices = _choices(request, receipt, backend, prompts)
             self._generation = backend.generate([choice.request for choice in self._choices.values()])
         except EngineError as error:
             raise from_engine(error, prompt_param(request)) from error
+        echoes = (choice.echo() for choice in self._choices.values())
+        self._ready = deque(echo for echo in echoes if echo is not None)
+        self._error: ServiceError | None = None
+        self._closing = threading.Lock()
+        self._settled: Future[None] = Future()
         _open_streams.add(self)
 
     @property
@@ -171,11 +200,13 @@ class CompletionStream:
             self._take(await self._generation.next())
         return self._ready.popleft()
 
-    def close(self) -> None:
-        """Idempotent, never blocks, from any thread. A client that left is charged for what the engine
-        really made, so its record is written when the engine says that it has stopped."""
+    def close(self, error: ServiceError | None = None) -> None:
+        """Idempotent, never blocks, from any thread. ``error``: why it ends, where neither the model
+        finished nor the reader left. A client that left is charged for what the engine really made, so
+        its record is written when the engine says that it has stopped."""
         if not self._closing.acquire(blocking=False):
             return
+        self._error = error
         for request_id in self._generation.open():
             self._backend.abort(request_id)
         self.permit.release()
@@ -194,9 +225,9 @@ class CompletionStream:
         if choice.finish_reason is not None:  # news from before the abort that a stop string caused
             return
         if output.finish_reason in ("error", "abort"):
-            self._error = GenerationFailed(output.error or "The server is stopping.")
-            self.close()
-            raise self._error
+            error = GenerationFailed(output.error or "The server is stopping.")
+            self.close(error)
+            raise error
         self._receipt.first_token()
         delta = choice.take(output)
         self._ready.append(delta)
@@ -227,7 +258,7 @@ _open_streams: set[CompletionStream] = set()
 def close_all() -> None:
     """For the end of the process: settle every stream whose reader will not come back."""
     for stream in list(_open_streams):
-        stream.close()
+        stream.close(GenerationFailed("The server is stopping."))
 
 
 def _choices(
@@ -236,17 +267,17 @@ def _choices(
     backend: Backend,
     prompts: list[TokenizedPrompt],
 ) -> dict[str, _Choice]:
-    """By the id of their sequence: prompts x n, in OpenAI's order."""
+    """By the id of their sequence: prompts x n (or best_of), in OpenAI's order."""
     sampling = request.sampling
     choices: dict[str, _Choice] = {}
     for prompt in prompts:
-        for i in range(sampling.n):
+        for i in range(sampling.sequences):
             index = len(choices)
             sequence = GenerationRequest(
                 request_id=f"{receipt.request_id}-{index}",
                 prompt_ids=prompt.token_ids,
-                params=sampling.params(prompt.max_tokens, i),
+                params=sampling.params(prompt.max_tokens, i, echo=bool(prompt.echo), grammar=prompt.grammar),
                 owner=receipt.caller.owner,
             )
-            choices[sequence.request_id] = _Choice(index, sequence, backend, sampling.stop)
+            choices[sequence.request_id] = _Choice(index, sequence, backend, sampling, prompt.echo)
     return choices

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.backends import Backend
-from serving.engine.core import InvalidRequest
+from serving.engine.core import Grammar, InvalidRequest
 from serving.errors import BadRequest, ContextTooLong
+from serving.forms import Form
+from serving.sampling import Sampling
 from serving.schemas import ChatRequest, CompletionRequest, Message, Prompt, Tail
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's, for /v1/completions
@@ -15,20 +17,33 @@ DEFAULT_MAX_TOKENS = 16  # OpenAI's, for /v1/completions
 
 @dataclass(frozen=True, slots=True)
 class TokenizedPrompt:
-    """``echo`` is what to put before the text; ``max_tokens`` fits the context."""
+    """``echo`` is what to put before the text; ``max_tokens`` fits the context; ``grammar`` is the form of
+    the answer."""
 
     token_ids: tuple[int, ...]
     max_tokens: int
     echo: str = ""
+    grammar: Grammar | None = None
 
 
 def tokenize(backend: Backend, request: CompletionRequest | ChatRequest) -> list[TokenizedPrompt]:
-    """Raises ContextTooLong, or BadRequest when the chat template does not take the messages."""
+    """Raises ContextTooLong, or BadRequest when the chat template does not take the messages or the form of
+    the answer cannot be had."""
+    grammar = _compile(backend, request.sampling.form)
     if isinstance(request, ChatRequest):
         ids = encode_chat(backend, request.messages, request.tail)
-        wanted = request.sampling.max_tokens
-        return [TokenizedPrompt(ids, _fit(len(ids), wanted, backend.context_length, "messages"))]
-    return [_tokenize_text(backend, prompt, request) for prompt in request.prompts]
+        limit = _fit(len(ids), request.sampling, backend.context_length, "messages")
+        return [TokenizedPrompt(ids, limit, grammar=grammar)]
+    return [_tokenize_text(backend, prompt, request, grammar) for prompt in request.prompts]
+
+
+def _compile(backend: Backend, form: Form | None) -> Grammar | None:
+    if form is None:
+        return None
+    try:
+        return backend.grammars.compile(form.kind, form.source)
+    except InvalidRequest as error:
+        raise BadRequest(str(error), param=form.param) from error
 
 
 def prompt_param(request: CompletionRequest | ChatRequest) -> str:
@@ -36,13 +51,16 @@ def prompt_param(request: CompletionRequest | ChatRequest) -> str:
     return "messages" if isinstance(request, ChatRequest) else "prompt"
 
 
-def _tokenize_text(backend: Backend, prompt: Prompt, request: CompletionRequest) -> TokenizedPrompt:
+def _tokenize_text(
+    backend: Backend, prompt: Prompt, request: CompletionRequest, grammar: Grammar | None
+) -> TokenizedPrompt:
     ids = encode_text(backend, prompt) if isinstance(prompt, str) else prompt
-    wanted = request.sampling.max_tokens
-    if wanted is None:
-        wanted = max(1, min(DEFAULT_MAX_TOKENS, backend.context_length - len(ids)))
-    limit = _fit(len(ids), wanted, backend.context_length, "prompt")
-    return TokenizedPrompt(ids, limit, _text(backend, prompt) if request.echo else "")
+    sampling = request.sampling
+    if sampling.max_tokens is None:
+        default = max(1, sampling.min_tokens, min(DEFAULT_MAX_TOKENS, backend.context_length - len(ids)))
+        sampling = replace(sampling, max_tokens=default)
+    limit = _fit(len(ids), sampling, backend.context_length, "prompt")
+    return TokenizedPrompt(ids, limit, _text(backend, prompt) if request.echo else "", grammar)
 
 
 def encode_text(backend: Backend, text: str, *, special: bool = True) -> tuple[int, ...]:
@@ -74,8 +92,9 @@ def _check_length(backend: Backend, characters: int, param: str) -> None:
         )
 
 
-def _fit(prompt: int, wanted: int | None, context: int, param: str) -> int:
-    """``wanted`` completion tokens, or for None all that fit. Raises ContextTooLong."""
+def _fit(prompt: int, sampling: Sampling, context: int, param: str) -> int:
+    """As many completion tokens as wanted, or all that fit. Raises ContextTooLong."""
+    wanted = sampling.max_tokens
     room = context - prompt
     if room < 1:
         raise ContextTooLong(
@@ -83,10 +102,11 @@ def _fit(prompt: int, wanted: int | None, context: int, param: str) -> int:
             "tokens, which leaves no room for a completion. Please reduce its length.",
             param=param,
         )
-    if wanted is not None and wanted > room:
+    least = sampling.min_tokens if wanted is None else wanted
+    if least > room:
         raise ContextTooLong(
             f"This model's maximum context length is {context} tokens. However, you requested "
-            f"{prompt + wanted} tokens ({prompt} in the {param}, {wanted} in the completion). "
+            f"{prompt + least} tokens ({prompt} in the {param}, {least} in the completion). "
             f"Please reduce the length of the {param} or the completion.",
             param="max_tokens",
         )

@@ -10,54 +10,27 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
-from serving.engine.core import SamplingParams
+from serving.engine.core import MAX_LOGPROBS
 from serving.errors import BadRequest, UnsupportedParameter
 from serving.fields import (
     Field,
     Refused,
     boolean,
     integer,
-    number,
     parse_boolean,
     parse_fields,
     parse_text,
     string,
     wrong_type,
 )
+from serving.sampling import MAX_CHOICES, SAMPLING_FIELDS, Sampling, make_sampling
 
-MAX_CHOICES = 128  # sequences of one request: prompts x n
-MAX_STOPS = 4
 MAX_TOKEN_ID = 2**31 - 1
 ROLES = ("system", "developer", "user", "assistant")
 
 Prompt = str | tuple[int, ...]
 # How a chat's prompt ends: ready for an answer, for more of the last message, or with that message.
 Tail = Literal["answer", "continue", "end"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """What both endpoints share. ``max_tokens`` None: as the endpoint has it."""
-
-    max_tokens: int | None = None
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    n: int = 1
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    ignore_eos: bool = False
-
-    def params(self, max_tokens: int, choice: int) -> SamplingParams:
-        """For the ``choice``-th of the ``n`` answers to one prompt: each has a seed of its own."""
-        return SamplingParams(
-            max_tokens=max_tokens,
-            temperature=self.temperature,
-            top_p=max(self.top_p, 1e-6),  # OpenAI's 0 means the likeliest token alone
-            top_k=max(self.top_k, 0),  # vLLM's -1 means off
-            seed=None if self.seed is None else (self.seed + choice) % 2**64,
-            ignore_eos=self.ignore_eos,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +77,25 @@ def parse_completion_request(body: Any) -> CompletionRequest:
     """Raises BadRequest, which names the field."""
     values = parse_fields(body, COMPLETION_FIELDS, IGNORED)
     prompts, n = values["prompt"], values["n"]
-    if len(prompts) * n > MAX_CHOICES:
-        raise BadRequest(f"{len(prompts)} prompts x n = {n} is more than {MAX_CHOICES} choices.", param="n")
+    best_of = values["best_of"] = values["best_of"] or n
+    if best_of < n:
+        raise BadRequest(f"'best_of' must be at least n = {n}; not {best_of}.", param="best_of")
+    if len(prompts) * best_of > MAX_CHOICES:
+        raise BadRequest(
+            f"{len(prompts)} prompts x {best_of} is more than {MAX_CHOICES} choices.",
+            param="best_of" if best_of > n else "n",
+        )
+    if values["stream"] and best_of > n:
+        raise BadRequest("'best_of' cannot be had with 'stream': true.", param="best_of")
+    if values["stream"] and values["prompt_logprobs"] is not None:
+        raise BadRequest("'prompt_logprobs' cannot be had with 'stream': true.", param="prompt_logprobs")
     return CompletionRequest(
-        values["model"], prompts, _sampling(values), values["stream"], _include_usage(values), values["echo"]
+        values["model"],
+        prompts,
+        make_sampling(values),
+        values["stream"],
+        _include_usage(values),
+        values["echo"],
     )
 
 
@@ -120,10 +108,13 @@ def parse_chat_request(body: Any) -> ChatRequest:
             "'max_tokens' and 'max_completion_tokens' differ; send one of them.", param="max_tokens"
         )
     values["max_tokens"] = limits.pop() if limits else None
+    if values["top_logprobs"] is not None and not values["logprobs"]:
+        raise BadRequest("'top_logprobs' is only allowed with 'logprobs': true.", param="top_logprobs")
+    values["logprobs"] = (values["top_logprobs"] or 0) if values["logprobs"] else None
     return ChatRequest(
         values["model"],
         values["messages"],
-        _sampling(values),
+        make_sampling(values),
         values["stream"],
         _include_usage(values),
         parse_tail(values),
@@ -141,10 +132,6 @@ def parse_tail(values: dict[str, Any]) -> Tail:
     return "continue" if go_on else "end" if answer is False else "answer"
 
 
-def _sampling(values: dict[str, Any]) -> Sampling:
-    return Sampling(**{name: values[name] for name in Sampling.__slots__})
-
-
 def _include_usage(values: dict[str, Any]) -> bool:
     options = values["stream_options"]
     if options is not None and not values["stream"]:
@@ -154,6 +141,15 @@ def _include_usage(values: dict[str, Any]) -> bool:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise BadRequest(f"The body is not valid JSON: {name} is not a JSON number.", code="invalid_json")
+
+
+def _logprobs(about: str) -> Field:
+    count = integer(0, MAX_LOGPROBS, about=about)
+
+    def parse(value: Any, path: str) -> int | None:
+        return None if value is False else count.parse(value, path)  # some send false for none
+
+    return Field(parse, count.schema)
 
 
 def _parse_prompt(value: Any, path: str) -> tuple[Prompt, ...]:
@@ -182,18 +178,6 @@ def parse_token_ids(value: list[Any], path: str) -> tuple[int, ...]:
         if type(token) is not int or not 0 <= token <= MAX_TOKEN_ID:
             raise BadRequest(f"'{path}' must hold token ids: integers of 0 and above.", param=path)
     return tuple(value)
-
-
-def _parse_stop(value: Any, path: str) -> tuple[str, ...]:
-    stops = [value] if isinstance(value, str) else value
-    if not isinstance(stops, list):
-        raise wrong_type(path, "a string or an array of strings", value)
-    if len(stops) > MAX_STOPS:
-        raise BadRequest(f"'{path}' must hold at most {MAX_STOPS} strings; not {len(stops)}.", param=path)
-    texts = tuple(parse_text(item, f"{path}[{i}]") for i, item in enumerate(stops))
-    if "" in texts:
-        raise BadRequest(f"'{path}' must not hold an empty string.", param=path)
-    return texts
 
 
 def parse_messages(value: Any, path: str) -> tuple[Message, ...]:
@@ -289,25 +273,7 @@ TAIL_FIELDS: dict[str, Field | Refused] = {
     "continue_final_message": boolean(about="Go on with the last message instead (vLLM's)."),
 }
 
-SAMPLING_FIELDS: dict[str, Field | Refused] = {
-    "model": MODEL_FIELD,
-    "temperature": number(0, 2, 1.0, "0 always takes the likeliest token."),
-    "top_p": number(0, 1, 1.0, "Sample from the likeliest tokens that make up this much probability."),
-    "top_k": integer(-1, 2**31 - 1, 0, "Sample from this many tokens; 0 or -1 is off."),
-    "n": integer(1, MAX_CHOICES, 1, "Answers to each prompt."),
-    "stop": Field(
-        _parse_stop,
-        {
-            "description": f"Up to {MAX_STOPS} strings that end the text; they are not part of it.",
-            "oneOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "maxItems": MAX_STOPS},
-            ],
-        },
-        default=(),
-    ),
-    "seed": integer(-(2**63), 2**63 - 1, about="The same seed and parameters give the same text."),
-    "ignore_eos": boolean(about="Go on after the model says that it has finished (vLLM's)."),
+STREAM_FIELDS: dict[str, Field | Refused] = {
     "stream": boolean(about="Answer with server-sent events, one for each piece of text."),
     "stream_options": Field(
         _parse_stream_options,
@@ -317,16 +283,12 @@ SAMPLING_FIELDS: dict[str, Field | Refused] = {
             "properties": {"include_usage": {"type": "boolean", "default": False}},
         },
     ),
-    "frequency_penalty": Refused("Leave it at 0.", (0, 0.0)),
-    "presence_penalty": Refused("Leave it at 0.", (0, 0.0)),
-    "repetition_penalty": Refused("Leave it at 1.", (1, 1.0)),
-    "logit_bias": Refused("Leave it out.", ({},)),
-    "min_p": Refused("Leave it at 0, or use top_p.", (0, 0.0)),
-    "min_tokens": Refused("Leave it at 0.", (0,)),
 }
 
 COMPLETION_FIELDS: dict[str, Field | Refused] = {
+    "model": MODEL_FIELD,
     **SAMPLING_FIELDS,
+    **STREAM_FIELDS,
     "prompt": Field(
         _parse_prompt,
         {
@@ -346,9 +308,11 @@ COMPLETION_FIELDS: dict[str, Field | Refused] = {
     ),
     "max_tokens": integer(1, 2**31 - 1, about="Generate at most this many tokens; 16 when left out."),
     "echo": boolean(about="Put the prompt before the text."),
-    "best_of": Refused("Use n.", (1,)),
-    "logprobs": Refused("Leave it out.", (False,)),
-    "prompt_logprobs": Refused("Leave it out.", (False,)),
+    "best_of": integer(
+        1, MAX_CHOICES, about="Generate so many and answer with the n that the model finds likeliest."
+    ),
+    "logprobs": _logprobs("How many of the likeliest tokens to tell at each place, with their logprobs."),
+    "prompt_logprobs": _logprobs("The same for the prompt (vLLM's). Not with streaming."),
     "suffix": Refused("Its models cannot fill in between.", ("",)),
 }
 
@@ -370,21 +334,23 @@ MESSAGES_FIELD = Field(
 )
 
 CHAT_FIELDS: dict[str, Field | Refused] = {
+    "model": MODEL_FIELD,
     **SAMPLING_FIELDS,
+    **STREAM_FIELDS,
     "messages": MESSAGES_FIELD,
     **TAIL_FIELDS,
     "max_completion_tokens": integer(
         1, 2**31 - 1, about="Generate at most this many tokens; what is left of the context when left out."
     ),
     "max_tokens": integer(1, 2**31 - 1, about="The older name of max_completion_tokens."),
-    "logprobs": Refused("Leave it out.", (False,)),
-    "top_logprobs": Refused("Leave it out.", (0,)),
+    "logprobs": boolean(about="Tell how likely each token was."),
+    "top_logprobs": integer(0, MAX_LOGPROBS, about="And so many of the likeliest ones at its place."),
+    "prompt_logprobs": Refused("Use /v1/completions.", (False,)),
     "tools": Refused("It has no tools.", ([],)),
     "tool_choice": Refused("It has no tools.", ("none", "auto")),
     "parallel_tool_calls": Refused("It has no tools.", (True, False)),
     "functions": Refused("It has no tools.", ([],)),
     "function_call": Refused("It has no tools.", ("none", "auto")),
-    "response_format": Refused("It writes plain text.", ({"type": "text"},)),
     "modalities": Refused("It writes text.", (["text"],)),
     "audio": Refused("It writes text."),
     "prediction": Refused("Leave it out."),

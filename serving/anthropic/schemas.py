@@ -17,7 +17,8 @@ from serving.fields import (
     string,
     wrong_type,
 )
-from serving.schemas import MODEL_FIELD, ChatRequest, Message, Sampling, Tail
+from serving.sampling import Sampling
+from serving.schemas import MODEL_FIELD, ChatRequest, Message, Tail
 
 MAX_STOPS = 64
 NO_TOOLS = "It has no tools on this endpoint; /v1/chat/completions may."

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import copy
+import re
 import threading
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from typing import Any
 
 from serving.engine.core import InvalidRequest
+
+# How byte-level vocabularies write bytes: what can be seen as Latin-1 has it, the others from U+0100 on
+# (GPT-2's encoder.py).
+_SEEN = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_UNSEEN = [byte for byte in range(256) if byte not in _SEEN]
+_BYTES = {chr(byte): byte for byte in _SEEN} | {chr(256 + i): byte for i, byte in enumerate(_UNSEEN)}
 
 
 class Tokenizer:
@@ -22,6 +29,7 @@ class Tokenizer:
         self._decoder_lock = threading.Lock()
         self._longest_token = max(map(len, inner.get_vocab()))
         self._size = len(inner)
+        self._bytes: dict[int, bytes] = {}  # of tokens that were asked for
 
     @property
     def has_chat_template(self) -> bool:
@@ -73,6 +81,22 @@ class Tokenizer:
         with self._decoder_lock:
             spelled: list[str] = self._decoder.convert_ids_to_tokens(list(token_ids))
         return spelled
+
+    def token_bytes(self, token: int) -> bytes:
+        """What one token adds to a text, as UTF-8, of which it may be a part that is no text by itself."""
+        if token not in self._bytes:
+            self._bytes[token] = self._find_bytes(token)
+        return self._bytes[token]
+
+    def _find_bytes(self, token: int) -> bytes:
+        (spelled,) = self.spell((token,))
+        if re.fullmatch("<0x[0-9A-F]{2}>", spelled):
+            return bytes([int(spelled[3:5], 16)])
+        text = self.decode((token,), special=True)
+        if "\N{REPLACEMENT CHARACTER}" in text and all(letter in _BYTES for letter in spelled):
+            return bytes(_BYTES[letter] for letter in spelled)
+        space = " " if spelled.startswith("\u2581") and not text.startswith(" ") else ""
+        return (space + text).encode()
 
     def knows(self, token_ids: Seq[int]) -> bool:
         """Whether the vocabulary has every one of them."""

@@ -80,7 +80,7 @@ def test_a_body_that_is_no_request_is_400_and_recorded(
         ({"top_p": float("-1e-300")}, 400, "top_p", None),
         ({"stream": "yes"}, 400, "stream", None),
         ({"temprature": 1}, 400, "temprature", "unknown_parameter"),
-        ({"logprobs": 3}, 400, "logprobs", "unsupported_parameter"),
+        ({"suffix": "x"}, 400, "suffix", "unsupported_parameter"),
     ],
 )
 def test_a_wrong_field_is_named_and_recorded(
