@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from apikeys.auth import authenticate
 from apikeys.models import ApiKey
 from console.models import User
+from tests.server import Server
 
 pytestmark = pytest.mark.django_db
 
@@ -58,3 +59,7 @@ def test_a_name_that_does_not_fit_is_refused(user: User, name: str) -> None:
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(CommandError, match="not an e-mail address"):
         createkey("--email", "new.example.com", "--name", "ci", "--create-user")
+
+
+def test_it_works_before_anything_was_served() -> None:
+    assert Server().create_key("first@example.com").startswith("oag-")

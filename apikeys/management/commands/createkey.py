@@ -8,8 +8,10 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.core.validators import validate_email
+from django.db import connection
 
 from apikeys import keys
 from apikeys.models import NAME_LIMIT
@@ -31,6 +33,8 @@ class Command(BaseCommand):
     def handle(self, *, email: str, name: str, create_user: bool, **options: Any) -> None:
         if not 1 <= len(name) <= NAME_LIMIT:
             raise CommandError(f"Give the key a name of 1 to {NAME_LIMIT} characters.")
+        if not connection.introspection.table_names():  # nobody has served this DATA_DIR yet
+            call_command("migrate", verbosity=0, interactive=False)
         key, plaintext = keys.mint(self._user(email, create_user), name)
         self.stderr.write(f"Minted key “{key.name}” for {email}. It is shown only now:")
         self.stdout.write(plaintext)
