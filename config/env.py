@@ -11,13 +11,22 @@ def env(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 
 
-def env_int(name: str, default: int, at_least: int = 1) -> int:
+def env_int(name: str, default: int, at_least: int = 1, at_most: int = 2**31 - 1) -> int:
     text = env(name, str(default))
-    if not text.isdecimal() or int(text) < at_least:
+    if not text.isdecimal() or not at_least <= int(text) <= at_most:
         raise SystemExit(
-            f"{name}={text!r} is not a whole number from {at_least} up. Set it to one, or unset it."
+            f"{name}={text!r} is not a whole number from {at_least} to {at_most}. Set it to one, or unset it."
         )
     return int(text)
+
+
+def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    choice = env(name, default)
+    if choice not in choices:
+        raise SystemExit(
+            f"{name}={choice!r} is not one of: {', '.join(choices)}. Set it to one, or unset it."
+        )
+    return choice
 
 
 def env_list(name: str) -> list[str]:

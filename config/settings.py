@@ -16,7 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # -- Where things are -------------------------------------------------------------------------
 
 HOST = env("HOST", "127.0.0.1")
-PORT = env_int("PORT", 8000)
+PORT = env_int("PORT", 8000, at_most=65535)
 DATA_DIR = Path(env("DATA_DIR", str(BASE_DIR / "var"))).resolve()
 make_folder("DATA_DIR", DATA_DIR)
 MODELS_FILE = Path(env("MODELS_FILE", str(BASE_DIR / "models.toml"))).resolve()

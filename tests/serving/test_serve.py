@@ -56,6 +56,15 @@ def test_a_bad_models_file_is_one_line_with_the_line_and_the_mend(tmp_path: Path
     assert "quantization" in done.stderr
 
 
+@pytest.mark.parametrize("port", ["99999", "0", "http"])
+def test_a_port_that_is_none_is_one_line(port: str) -> None:
+    done = run_serve(PORT=port)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"PORT='{port}' is not a whole number from 1 to 65535. Set it to one, or unset it."
+    ]
+
+
 def test_a_host_that_is_not_ours_is_one_line() -> None:
     done = run_serve(HOST="192.0.2.1")
     assert done.returncode == 2
