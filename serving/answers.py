@@ -66,6 +66,10 @@ class Answer(ABC):
     def pieces(self, delta: Delta) -> Iterable[bytes]:
         """Nothing when a delta has nothing to show yet."""
 
+    async def settle(self, usage: Usage) -> None:
+        """When all choices are finished, before that is told: what must be on record by then."""
+        return
+
     @abstractmethod
     def closing(self, usage: Usage) -> Iterable[bytes]:
         """When all choices are finished."""

@@ -71,10 +71,16 @@ class GenerationView(ApiView):
         stream = await start_completion(
             caller_of(request), asked, request_id=request_id_of(request), endpoint=self.endpoint
         )
-        answer = self.answer_to(asked, stream)
-        if asked.stream:
-            return _answer_as_it_comes(stream, answer)
-        return await _answer_at_once(stream, answer, asked.sampling)
+        return await answer_with(self.answer_to(asked, stream), stream, asked)
+
+
+async def answer_with(
+    answer: Answer, stream: CompletionStream, asked: CompletionRequest | ChatRequest
+) -> HttpResponseBase:
+    """At once or as it comes."""
+    if asked.stream:
+        return _answer_as_it_comes(stream, answer)
+    return await _answer_at_once(stream, answer, asked.sampling)
 
 
 def _answer_as_it_comes(stream: CompletionStream, answer: Answer) -> HttpResponseBase:
@@ -92,7 +98,9 @@ async def _answer_at_once(stream: CompletionStream, answer: Answer, sampling: Sa
             choices[delta.index].take(delta)
         if sampling.sequences > sampling.n:
             choices = likeliest(choices, sampling.n, sampling.sequences)
-        return json_response(answer.whole(choices, stream.usage), headers=stream.permit.headers)
+        body = answer.whole(choices, stream.usage)
+        await answer.settle(stream.usage)
+        return json_response(body, headers=stream.permit.headers)
     finally:
         stream.close()
 

@@ -166,7 +166,7 @@ _REFUSALS = {
 }
 
 
-def _refusals(*statuses: int, anthropic: bool = False) -> dict[int, OpenApiResponse]:
+def refusals(*statuses: int, anthropic: bool = False) -> dict[int, OpenApiResponse]:
     responses = {}
     for status in statuses:
         error = _REFUSALS[status]
@@ -194,7 +194,7 @@ def describes(
         request={"application/json": request_schema(fields)},
         responses={
             200: OpenApiResponse(answer, about_answer),
-            **_refusals(400, 401, 404, 429, 503, anthropic=anthropic),
+            **refusals(400, 401, 404, 429, 503, anthropic=anthropic),
         },
         examples=examples,
         tags=["Text"],
@@ -234,13 +234,13 @@ describes_models = extend_schema(
     operation_id="list_models",
     summary="List models and their aliases",
     description="`root` is the model that answers to a name.",
-    responses={200: OpenApiResponse(MODELS), **_refusals(401)},
+    responses={200: OpenApiResponse(MODELS), **refusals(401)},
     tags=["Models"],
 )
 describes_model = extend_schema(
     operation_id="get_model",
     summary="One model or alias",
     description="As in the list.",
-    responses={200: OpenApiResponse(MODEL), **_refusals(401, 404)},
+    responses={200: OpenApiResponse(MODEL), **refusals(401, 404)},
     tags=["Models"],
 )

@@ -47,6 +47,7 @@ class EventStream:
                     continue
                 for event in self._answer.pieces(delta):
                     yield event
+            await self._answer.settle(self._stream.usage)
             for event in self._answer.closing(self._stream.usage):
                 yield event
         except ServiceError as error:

@@ -10,6 +10,8 @@ import pytest
 from serving.anthropic.schemas import COUNT_FIELDS, MESSAGES_FIELDS
 from serving.anthropic.schemas import IGNORED as IGNORED_BY_MESSAGES
 from serving.fields import Field, Refused
+from serving.responses.schemas import IGNORED as IGNORED_BY_RESPONSES
+from serving.responses.schemas import RESPONSE_FIELDS
 from serving.schemas import CHAT_FIELDS, COMPLETION_FIELDS, IGNORED
 from serving.tokens import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
 from serving.urls import api_urlpatterns
@@ -21,6 +23,7 @@ TABLES: dict[str, tuple[Mapping[str, Field | Refused], frozenset[str]]] = {
     "/v1/chat/completions": (CHAT_FIELDS, IGNORED),
     "/v1/messages": (MESSAGES_FIELDS, IGNORED_BY_MESSAGES),
     "/v1/messages/count_tokens": (COUNT_FIELDS, IGNORED_BY_MESSAGES),
+    "/v1/responses": (RESPONSE_FIELDS, IGNORED_BY_RESPONSES),
     "/v1/tokenize": (TOKENIZE_FIELDS, frozenset()),
     "/v1/detokenize": (DETOKENIZE_FIELDS, frozenset()),
 }

@@ -33,6 +33,7 @@ def backend(runner: BlockRunner) -> Iterator[LocalBackend]:
         config=EngineConfig(max_model_len=64, kv_blocks=64, block_size=4),
         runner=runner,
         tokenizer=None,
+        grammars=None,
     )
     backend = LocalBackend(model)
     backend.start()

@@ -1,0 +1,53 @@
+"""Responses that can be read again and gone on with, for 30 days, by whoever asked for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from serving.errors import BadRequest, NotFound
+from serving.models import StoredResponse
+from serving.schemas import Message
+
+KEPT_FOR = timedelta(days=30)  # as OpenAI keeps them
+
+
+async def keep(owner: int, body: dict[str, Any], conversation: Iterable[Message]) -> None:
+    turns = [[message.role, message.content] for message in conversation]
+    await StoredResponse.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).adelete()
+    await StoredResponse.objects.acreate(id=body["id"], owner_id=owner, body=body, conversation=turns)
+
+
+async def find(owner: int, response_id: str) -> dict[str, Any]:
+    """Raises NotFound."""
+    body: dict[str, Any] = (await _find(owner, response_id)).body
+    return body
+
+
+async def forget(owner: int, response_id: str) -> None:
+    """Raises NotFound."""
+    await (await _find(owner, response_id)).adelete()
+
+
+async def conversation(owner: int, response_id: str) -> tuple[Message, ...]:
+    """Up to the end of that response. Raises BadRequest."""
+    try:
+        stored = await _find(owner, response_id)
+    except NotFound as error:
+        raise BadRequest(
+            f"Previous response with id '{response_id}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        ) from error
+    return tuple(Message(role, content) for role, content in stored.conversation)
+
+
+async def _find(owner: int, response_id: str) -> StoredResponse:
+    kept = StoredResponse.objects.filter(created_at__gte=timezone.now() - KEPT_FOR)
+    stored = await kept.filter(owner_id=owner, id=response_id).afirst()
+    if stored is None:
+        raise NotFound(f"Response with id '{response_id}' not found.", param="response_id")
+    return stored
