@@ -22,7 +22,7 @@ from serving.engine.core import EngineError, GenerationRequest, SequenceOutput, 
 from serving.engine.detokenizer import Detokenizer, StopMatcher
 from serving.errors import GenerationFailed, from_engine
 from serving.logprobs import UNKNOWN
-from serving.prompts import TokenizedPrompt, prompt_param, tokenize
+from serving.prompts import TokenizedPrompt, prompt_param, takes_no_time, tokenize
 from serving.receipts import CLIENT_LEFT, Receipt, admitted
 from serving.sampling import Sampling
 from serving.schemas import ChatRequest, CompletionRequest
@@ -81,7 +81,8 @@ async def _submit(
 ) -> CompletionStream:
     backend = runtime.get(request.model)
     receipt.model = backend.name
-    prompts = await asyncio.to_thread(tokenize, backend, request)
+    short = takes_no_time(backend, request)
+    prompts = tokenize(backend, request) if short else await asyncio.to_thread(tokenize, backend, request)
     receipt.prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
     return CompletionStream(request, receipt, permit, backend, prompts)
 

@@ -1,4 +1,5 @@
-"""From a request's text to token ids that fit the model. Not for the event loop: tokenizing takes time."""
+"""From a request's text to token ids that fit the model. Tokenizing a long text takes time: it is for the
+event loop only when it ``takes_no_time``."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from serving.sampling import Sampling
 from serving.schemas import ChatRequest, CompletionRequest, Message, Prompt, Tail
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's, for /v1/completions
+SHORT, FEW = 1000, 10  # characters and texts that are tokenized within a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,12 @@ class TokenizedPrompt:
     max_tokens: int
     echo: str = ""
     grammar: Grammar | None = None
+
+
+def takes_no_time(backend: Backend, request: CompletionRequest | ChatRequest) -> bool:
+    """Whether ``tokenize`` is done sooner than a thread would have begun, so that the loop may do it."""
+    texts = [m.content for m in request.messages] if isinstance(request, ChatRequest) else request.prompts
+    return sum(map(len, texts)) <= SHORT and len(texts) <= FEW and not backend.tokenizer.is_busy
 
 
 def tokenize(backend: Backend, request: CompletionRequest | ChatRequest) -> list[TokenizedPrompt]:
