@@ -7,7 +7,7 @@
 # from the environment: PORT=8001 make run
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-engine setup setup-dev
+.PHONY: help run test check format bench bench-engine bench-gateway setup setup-dev
 .SUFFIXES:
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
@@ -37,10 +37,19 @@ format: setup-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: bench-engine
+bench: bench-engine bench-gateway
 
 bench-engine: setup-dev
 	@$(BIN)/python -m benchmarks.engine
+
+bench-gateway: setup-dev var/gateway-peer/.installed
+	@$(BIN)/python -m benchmarks.gateway
+
+var/gateway-peer/.installed: benchmarks/requirements-gateway-peer.txt
+	@echo "Installing the gateway that ours is measured against ..."
+	@$(BIN)/python -m venv var/gateway-peer
+	@var/gateway-peer/bin/pip install -q --disable-pip-version-check -r $< || $(call OFFLINE,the peer gateway)
+	@touch $@
 
 setup: .venv/.installed node_modules/.installed $(MESSAGES:.po=.mo)
 

@@ -12,9 +12,9 @@ import json
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import DataError, IntegrityError, close_old_connections, connection, models, transaction
@@ -24,7 +24,7 @@ from apikeys.journal import Journal, Segment
 from apikeys.models import ApiKey, UsageRecord
 
 BATCH = 1000  # records in one transaction
-GATHER = 0.05  # seconds in which a batch gathers, and by which a dashboard may be late
+GATHER = 0.2  # seconds in which a batch gathers, and by which a dashboard may be late
 RETRY = 1.0  # seconds between tries while the database is away
 ADOPT_EVERY = 5.0  # seconds between looks for what dead processes left
 STOP_WITHIN = 10.0  # seconds; after a longer wait for the database, the next start goes on
@@ -53,13 +53,22 @@ class UsageEvent:
     stream: bool
 
     def to_line(self) -> bytes:
-        return json.dumps({**asdict(self), "started_at": self.started_at.isoformat()}).encode() + b"\n"
+        fields = {**_fields_of(self), "started_at": self.started_at.isoformat()}
+        return json.dumps(fields).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> Self:
         """Raises ``ValueError`` or ``TypeError`` for a line that ``to_line`` did not write whole."""
         fields = json.loads(line)
         return cls(**{**fields, "started_at": datetime.fromisoformat(fields["started_at"])})
+
+
+def _fields_of(event: UsageEvent) -> dict[str, Any]:
+    """As ``asdict``, which copies every value and takes ten times as long."""
+    return {name: getattr(event, name) for name in UsageEvent.__slots__}
+
+
+_TEXTS = [field for field in UsageRecord._meta.fields if isinstance(field, models.CharField)]
 
 
 class UsageWriter:
@@ -166,12 +175,11 @@ def _insert(records: Sequence[UsageRecord]) -> None:
 
 
 def _to_record(event: UsageEvent) -> UsageRecord:
-    record = UsageRecord(**asdict(event))
-    for field in UsageRecord._meta.fields:
-        if isinstance(field, models.CharField):
-            # The model's name is whatever the caller sent: too long, or not even text.
-            text = getattr(record, field.name).replace("\0", "").encode(errors="replace").decode()
-            setattr(record, field.name, text[: field.max_length])
+    record = UsageRecord(**_fields_of(event))
+    for field in _TEXTS:
+        # The model's name is whatever the caller sent: too long, or not even text.
+        text = getattr(record, field.name).replace("\0", "").encode(errors="replace").decode()
+        setattr(record, field.name, text[: field.max_length])
     return record
 
 

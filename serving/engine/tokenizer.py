@@ -35,6 +35,11 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return bool(self._inner.chat_template)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether ``encode`` would have to wait for somebody else's text."""
+        return self._lock.locked()
+
     def least_tokens(self, length: int) -> int:
         """How many tokens a text of ``length`` characters has at the very least. Takes no time."""
         return -(-length // self._longest_token)
