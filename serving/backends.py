@@ -14,6 +14,7 @@ from serving.engine.stats import EngineStats
 
 if TYPE_CHECKING:  # importing it takes torch along, which the site can start without
     from serving.engine.loader import LoadedModel
+    from serving.engine.structured import GrammarCompiler
     from serving.engine.tokenizer import Tokenizer
 
 
@@ -23,6 +24,7 @@ class Backend(Protocol):
     name: str
     context_length: int  # tokens of prompt and completion together
     tokenizer: Tokenizer
+    grammars: GrammarCompiler
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Generation:
         """Start all of ``requests``, or none. For the event loop. Raises EngineError."""
@@ -95,6 +97,7 @@ class LocalBackend:
         self.name = model.spec.name
         self.context_length = model.config.max_model_len
         self.tokenizer = model.tokenizer
+        self.grammars = model.grammars
         self._generations: dict[str, Generation] = {}
         self._engine = Engine(model.config, model.runner, self._deliver)
         self.start, self.stop = self._engine.start, self._engine.stop

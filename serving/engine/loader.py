@@ -17,6 +17,7 @@ from serving.engine.models_file import ModelSpec
 from serving.engine.native_runner import NativeRunner
 from serving.engine.progress import Progress, Report
 from serving.engine.quiet import silence_libraries
+from serving.engine.structured import GrammarCompiler
 from serving.engine.tokenizer import Tokenizer
 from serving.engine.transformers_runner import load_transformers_runner
 
@@ -36,6 +37,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     runner: ModelRunner
     config: EngineConfig
+    grammars: GrammarCompiler
     architecture: str
     runner_reason: str
 
@@ -78,6 +80,7 @@ def _load_folder(spec: ModelSpec, folder: Path, kernels_dir: Path, report: Repor
         tokenizer=Tokenizer(tokenizer),
         runner=runner,
         config=engine_config(spec, config, runner.kv_bytes_per_token()),
+        grammars=GrammarCompiler(tokenizer, runner.vocab_size, runner.eos_token_ids),
         architecture=(config.architectures or [config.model_type])[0],
         runner_reason=reason,
     )
