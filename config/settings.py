@@ -9,7 +9,7 @@ from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
-from config.env import env, env_int, env_list, env_secret, make_folder
+from config.env import env, env_choice, env_int, env_list, env_secret, make_folder
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -17,6 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 HOST = env("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, at_most=65535)
+SERVER = env_choice("SERVER", "uvicorn", ("uvicorn", "daphne"))
 DATA_DIR = Path(env("DATA_DIR", str(BASE_DIR / "var"))).resolve()
 make_folder("DATA_DIR", DATA_DIR)
 MODELS_FILE = Path(env("MODELS_FILE", str(BASE_DIR / "models.toml"))).resolve()

@@ -118,8 +118,9 @@ def wait_for_failure(server: Server) -> Any:
     raise AssertionError("the model did not fail")
 
 
-def test_a_stop_ends_streams_with_an_error_and_loses_no_usage() -> None:
-    with Server(DATA_DIR=str(make_data_dir())) as server:
+@pytest.mark.parametrize("name", ["uvicorn", "daphne"])
+def test_a_stop_ends_streams_with_an_error_and_loses_no_usage(name: str) -> None:
+    with Server(DATA_DIR=str(make_data_dir()), SERVER=name) as server:
         key = server.create_key("someone@example.com")
         body = {
             "model": "open-autoglm-7b",
@@ -145,11 +146,37 @@ def test_a_stop_ends_streams_with_an_error_and_loses_no_usage() -> None:
     assert record["completion_tokens"] >= 1
 
 
+@pytest.mark.parametrize("name", ["uvicorn", "daphne"])
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_server_stops_within_seconds(sign: signal.Signals, tmp_path: Path) -> None:
-    server = Server(MODELS_FILE=str(models_file(tmp_path)))
+def test_an_idle_server_stops_within_seconds(sign: signal.Signals, name: str, tmp_path: Path) -> None:
+    server = Server(MODELS_FILE=str(models_file(tmp_path)), SERVER=name)
     server.start()
     server.wait_ready("/healthz")
     assert server.process is not None
     server.process.send_signal(sign)
     assert server.process.wait(10) == 0
+
+
+def test_headers_without_end_are_refused_in_openais_shape(tmp_path: Path) -> None:
+    server = Server(MODELS_FILE=str(models_file(tmp_path)))
+    server.start()
+    try:
+        server.wait_ready("/healthz")
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(
+                b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nx: " + b"y" * 200_000 + b"\r\n\r\n"
+            )
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    finally:
+        server.stop()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
+
+
+def test_an_unknown_server_is_one_line_that_names_the_choices() -> None:
+    done = run_serve(SERVER="nginx")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "SERVER='nginx' is not one of: uvicorn, daphne. Set it to one, or unset it."
+    ]

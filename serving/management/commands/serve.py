@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
-from serving import daphne, runtime
+from serving import runtime
 from serving.engine.core import ModelsFileError
 from serving.engine.models_file import read_models_file
 
@@ -37,7 +38,8 @@ class Command(BaseCommand):
         site = import_string(settings.ASGI_APPLICATION)
         site.start()
         threading.Thread(target=self._tell_progress, name="progress", daemon=True).start()
-        daphne.serve(site, settings.HOST, settings.PORT, before_stop=site.stop)
+        server = import_module(f"serving.{settings.SERVER}")
+        server.serve(site, settings.HOST, settings.PORT, before_stop=site.stop)
         self._tell("Stopped.")
         os._exit(0)  # all is written by now, and Python would take seconds to take torch apart
 
