@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from serving.engine.loader import LoadedModel, load
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSpec, read_models_file
+from serving.engine.native_runner import NativeRunner
+from serving.engine.transformers_runner import TransformersRunner
 
 REPOSITORY = Path(__file__).parents[3]
 MODELS_DIR = REPOSITORY / "var" / "models"
@@ -76,3 +82,30 @@ def write_gguf(path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Any:
+    """A Llama with random weights and 97 tokens, of which none ends anything."""
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=256,
+        eos_token_id=None, bos_token_id=None, tie_word_embeddings=False,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@pytest.fixture(scope="session", params=["general", "native"])
+def tiny_runner(
+    request: pytest.FixtureRequest, tiny_model: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    if request.param == "general":
+        return TransformersRunner(copy.deepcopy(tiny_model), "tiny")
+    folder: Path = tmp_path_factory.mktemp("tiny")
+    tiny_model.save_pretrained(folder)
+    return NativeRunner.from_pretrained(folder, "int8")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
 
 from serving.engine.core import (
     BatchItem,
@@ -22,39 +19,13 @@ from serving.engine.core import (
 )
 from serving.engine.engine import Engine
 from serving.engine.native_runner import NativeRunner
-from serving.engine.transformers_runner import TransformersRunner
 
-VOCAB = 97
-PROMPT = tuple((7 * i) % VOCAB for i in range(40))
+PROMPT = tuple((7 * i) % 97 for i in range(40))
 CONFIG = EngineConfig(max_model_len=128, kv_blocks=32, block_size=16, prefill_chunk=16)
 
 
-@pytest.fixture(scope="module")
-def model() -> Any:
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=VOCAB, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=256,
-        eos_token_id=None, bos_token_id=None, tie_word_embeddings=False,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config).eval()
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.2)
-    return model
-
-
-@pytest.fixture(scope="module", params=["general", "native"])
-def runner(request: pytest.FixtureRequest, model: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    if request.param == "general":
-        return TransformersRunner(copy.deepcopy(model), "tiny")
-    folder: Path = tmp_path_factory.mktemp("tiny")
-    model.save_pretrained(folder)
-    return NativeRunner.from_pretrained(folder, "int8")
-
-
 @pytest.fixture
-def run(runner: Any) -> Callable[..., dict[str, list[SequenceOutput]]]:
+def run(tiny_runner: Any) -> Callable[..., dict[str, list[SequenceOutput]]]:
     """Runs requests to their end in one batch; their outputs by name."""
 
     def run(requests: dict[str, SamplingParams], **changes: int) -> dict[str, list[SequenceOutput]]:
@@ -66,7 +37,9 @@ def run(runner: Any) -> Callable[..., dict[str, list[SequenceOutput]]]:
                 outputs[output.request_id].append(output)
 
         engine = Engine(
-            EngineConfig(**{**{s: getattr(CONFIG, s) for s in CONFIG.__slots__}, **changes}), runner, receive
+            EngineConfig(**{**{s: getattr(CONFIG, s) for s in CONFIG.__slots__}, **changes}),
+            tiny_runner,
+            receive,
         )
         for name, params in requests.items():
             engine.submit(GenerationRequest(name, PROMPT, params))
@@ -100,13 +73,15 @@ def check(rows: np.ndarray[Any, Any], told: Any, ids: tuple[int, ...], top: int)
         assert all(value == pytest.approx(row[token], abs=2e-3) for token, value in one.top)
 
 
-def test_logprobs_of_prompt_and_output_are_the_models_own(runner: Any, model: Any, run: Any) -> None:
+def test_logprobs_of_prompt_and_output_are_the_models_own(
+    tiny_runner: Any, tiny_model: Any, run: Any
+) -> None:
     params = SamplingParams(
         max_tokens=6, temperature=0.7, seed=1, logprobs=2, prompt_logprobs=5, presence_penalty=1.5
     )
     outputs = run({"r": params, "plain": SamplingParams(max_tokens=6, seed=1)})
     tokens = tuple(token for output in outputs["r"] for token in output.token_ids)
-    rows = expected(runner, model, (*PROMPT, *tokens))
+    rows = expected(tiny_runner, tiny_model, (*PROMPT, *tokens))
     first, *others = outputs["r"]
     check(rows[: len(PROMPT) - 1], first.prompt_logprobs, PROMPT[1:], 5)
     told = [one for output in outputs["r"] for one in output.logprobs]
@@ -115,21 +90,23 @@ def test_logprobs_of_prompt_and_output_are_the_models_own(runner: Any, model: An
     assert all(output.logprobs is None and output.prompt_logprobs is None for output in outputs["plain"])
 
 
-def test_zero_logprobs_tell_of_the_chosen_tokens_alone(runner: Any, model: Any, run: Any) -> None:
+def test_zero_logprobs_tell_of_the_chosen_tokens_alone(tiny_runner: Any, tiny_model: Any, run: Any) -> None:
     outputs = run({"r": SamplingParams(max_tokens=3, temperature=0, logprobs=0)})["r"]
     tokens = tuple(output.token_ids[0] for output in outputs)
-    rows = expected(runner, model, (*PROMPT, *tokens))[len(PROMPT) - 1 : -1]
+    rows = expected(tiny_runner, tiny_model, (*PROMPT, *tokens))[len(PROMPT) - 1 : -1]
     check(rows, [output.logprobs[0] for output in outputs], tokens, 0)
 
 
-def test_a_prompt_that_the_cache_holds_still_tells_its_logprobs(runner: Any, model: Any, run: Any) -> None:
+def test_a_prompt_that_the_cache_holds_still_tells_its_logprobs(
+    tiny_runner: Any, tiny_model: Any, run: Any
+) -> None:
     params = SamplingParams(max_tokens=2, temperature=0, prompt_logprobs=1)
     outputs = run({"first": SamplingParams(max_tokens=1), "second": params}, max_batch_size=1)
     assert outputs["second"][0].logprobs is None
-    check(expected(runner, model, PROMPT)[:-1], outputs["second"][0].prompt_logprobs, PROMPT[1:], 1)
+    check(expected(tiny_runner, tiny_model, PROMPT)[:-1], outputs["second"][0].prompt_logprobs, PROMPT[1:], 1)
 
 
-def test_preemption_tells_every_logprob_once(runner: Any, model: Any, run: Any) -> None:
+def test_preemption_tells_every_logprob_once(tiny_runner: Any, tiny_model: Any, run: Any) -> None:
     params = SamplingParams(max_tokens=40, temperature=0, logprobs=1, prompt_logprobs=1, ignore_eos=True)
     alone = run({"a": params})["a"]
     crowded = run(dict.fromkeys("abc", params), kv_blocks=9)
