@@ -17,7 +17,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from serving.engine.core import EngineConfig, GenerationRequest, ModelLoadError, SamplingParams
+from serving.engine.core import EngineConfig, GenerationRequest, ModelLoadError, ModelRunner, SamplingParams
 from serving.engine.engine import Engine
 from serving.engine.loader import LoadedModel
 from serving.engine.models_file import ModelSpec
@@ -45,7 +45,7 @@ TINY_MODELS = {
 
 
 def generate(
-    runner: TransformersRunner,
+    runner: ModelRunner,
     prompts: Seq[Seq[int]],
     max_tokens: int,
     config: EngineConfig = CONFIG,
