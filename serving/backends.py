@@ -91,15 +91,15 @@ class Generation:
 class LocalBackend:
     """A model in this process."""
 
-    def __init__(self, model: LoadedModel) -> None:
-        """Raises MemoryError when the model's cache does not fit."""
+    def __init__(self, model: LoadedModel, on_failure: Callable[[str], None] = lambda reason: None) -> None:
+        """``on_failure`` as of Engine. Raises MemoryError when the model's cache does not fit."""
         self.model = model
         self.name = model.spec.name
         self.context_length = model.config.max_model_len
         self.tokenizer = model.tokenizer
         self.grammars = model.grammars
         self._generations: dict[str, Generation] = {}
-        self._engine = Engine(model.config, model.runner, self._deliver)
+        self._engine = Engine(model.config, model.runner, self._deliver, on_failure)
         self.start, self.stop = self._engine.start, self._engine.stop
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Generation:

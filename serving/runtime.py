@@ -5,6 +5,7 @@ A model that cannot be loaded does not keep the site from starting; ``status`` s
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """How far a model is. ``activity`` and ``progress`` (0 to 1) tell of its loading, ``reason`` of why
-    it failed; ``backend`` is there when it is ready."""
+    it failed, or is loaded again; ``backend`` is there when it is ready."""
 
     spec: ModelSpec
     state: Literal["loading", "ready", "failed"] = "loading"
@@ -92,14 +93,17 @@ class Runtime:
 
     def _load_all(self, specs: tuple[ModelSpec, ...]) -> None:
         for spec in specs:
-            try:
-                self._load(spec)
-            except (EngineError, MemoryError) as error:
-                log.error("%s", error)
-                self._update(spec, state="failed", reason=str(error) or "The memory is used up.")
-            except Exception as error:
-                log.exception("The model %s could not be loaded", spec.name)
-                self._update(spec, state="failed", reason=f"{type(error).__name__}: {error}")
+            self._try_to_load(spec)
+
+    def _try_to_load(self, spec: ModelSpec) -> None:
+        try:
+            self._load(spec)
+        except (EngineError, MemoryError) as error:
+            log.error("%s", error)
+            self._update(spec, state="failed", reason=str(error) or "The memory is used up.")
+        except Exception as error:
+            log.exception("The model %s could not be loaded", spec.name)
+            self._update(spec, state="failed", reason=f"{type(error).__name__}: {error}")
 
     def _load(self, spec: ModelSpec) -> None:
         from serving.engine.loader import load  # torch: seconds, and the pages need not wait for it
@@ -107,10 +111,25 @@ class Runtime:
         def report(activity: str, progress: float) -> None:
             self._update(spec, activity=activity, progress=progress)
 
-        backend = LocalBackend(load(spec, settings.MODELS_DIR, report))
+        loaded = load(spec, settings.MODELS_DIR, report)
+        backend = LocalBackend(loaded, lambda reason: self._restart(spec, reason))
         if not self._stopping.is_set():
+            self._update(spec, state="ready", progress=1.0, reason="", backend=backend)
             backend.start()
-            self._update(spec, state="ready", progress=1.0, backend=backend)
+
+    def _restart(self, spec: ModelSpec, reason: str) -> None:
+        """On the thread of the engine that failed, which must end for its memory to be free again."""
+        if self._stopping.is_set():
+            return
+        log.error("%s is loaded anew. %s", spec.name, reason)
+        self._update(spec, state="loading", activity="Restarting", progress=0.0, reason=reason, backend=None)
+        threading.Thread(target=self._recover, args=(spec,), name="model-loader", daemon=True).start()
+
+    def _recover(self, spec: ModelSpec) -> None:
+        began = time.monotonic()
+        gc.collect()  # the failed engine's weights, before they are in memory twice
+        self._try_to_load(spec)
+        log.warning("%s is %s after %.1f s", spec.name, self.find(spec.name).state, time.monotonic() - began)
 
     def _update(self, spec: ModelSpec, **changes: object) -> None:
         self._statuses[spec.name] = replace(self._statuses[spec.name], **changes)  # type: ignore[arg-type]

@@ -98,7 +98,10 @@ class Engine:
         Raises InvalidRequest, ContextLengthExceeded, QueueFull or EngineStopped, at once.
         """
         self._check(request)
-        sequence = self._begin(request)
+        try:
+            sequence = self._begin(request)
+        except MemoryError as error:
+            raise QueueFull(self._meter.pace.retry_after()) from error
         with self._wake:
             if self._stopping:
                 raise EngineStopped(self.failure or "The engine is stopped.")

@@ -1,11 +1,23 @@
-"""A model without tensors: its next token is a function of all tokens before it, which it reads from
-the cache blocks that the scheduler gave it, so that any mistake with blocks changes the output."""
+"""An engine to test, on a model without tensors. Its next token is a function of all tokens before it, which
+it reads from the cache blocks that the scheduler gave it: any mistake with blocks changes the output."""
 
 from __future__ import annotations
 
+import threading
+from collections import defaultdict
 from collections.abc import Sequence as Seq
+from dataclasses import replace
+from typing import Any
 
-from serving.engine.core import BatchItem, StepResult
+from serving.engine.core import (
+    BatchItem,
+    EngineConfig,
+    GenerationRequest,
+    SamplingParams,
+    SequenceOutput,
+    StepResult,
+)
+from serving.engine.engine import Engine
 
 VOCAB = 1000
 
@@ -59,3 +71,50 @@ class BlockRunner:
     def _sample(self, item: BatchItem) -> int:
         end = item.start + item.length
         return next_token([self.slots[self._slot(item, position)] for position in range(end)])
+
+
+CONFIG = EngineConfig(
+    max_model_len=100, kv_blocks=32, block_size=4, max_batch_size=4, prefill_chunk=8, max_waiting=4
+)
+
+
+class House:
+    """An engine on a fake model, and what it delivered."""
+
+    def __init__(
+        self, eos: frozenset[int] = frozenset(), runner: BlockRunner | None = None, **changes: int
+    ) -> None:
+        self.config = replace(CONFIG, **changes)
+        self.runner = runner or BlockRunner(eos)
+        self.outputs: dict[str, list[SequenceOutput]] = defaultdict(list)
+        self.done = threading.Condition()
+        self.engine = Engine(self.config, self.runner, self.deliver)
+
+    def deliver(self, outputs: list[SequenceOutput]) -> None:
+        with self.done:
+            for output in outputs:
+                self.outputs[output.request_id].append(output)
+            self.done.notify_all()
+
+    def submit(self, name: str, prompt: tuple[int, ...] = (1, 2, 3), owner: str = "", **params: Any) -> None:
+        wanted = SamplingParams(**{"max_tokens": 5, **params})
+        self.engine.submit(GenerationRequest(name, prompt, wanted, owner))
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.engine.step()
+            self.engine.check_integrity()
+
+    def tokens(self, name: str) -> list[int]:
+        return [token for output in self.outputs[name] for token in output.token_ids]
+
+    def last(self, name: str) -> SequenceOutput:
+        return self.outputs[name][-1]
+
+    def wait_for(self, name: str) -> SequenceOutput:
+        with self.done:
+            ended = self.done.wait_for(
+                lambda: self.outputs[name] and self.outputs[name][-1].finish_reason, timeout=10
+            )
+            assert ended, f"{name} did not end"
+            return self.last(name)

@@ -1,20 +1,18 @@
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from serving.engine.core import (
     ContextLengthExceeded,
-    EngineConfig,
     EngineStopped,
     GenerationRequest,
     InvalidRequest,
@@ -23,50 +21,7 @@ from serving.engine.core import (
     SequenceOutput,
 )
 from serving.engine.engine import Engine
-from tests.serving.engine.fakes import VOCAB, BlockRunner, continuation, next_token
-
-CONFIG = EngineConfig(
-    max_model_len=100, kv_blocks=32, block_size=4, max_batch_size=4, prefill_chunk=8, max_waiting=4
-)
-
-
-class House:
-    """An engine on a fake model, and what it delivered."""
-
-    def __init__(self, eos: frozenset[int] = frozenset(), **changes: int) -> None:
-        self.runner = BlockRunner(eos)
-        self.outputs: dict[str, list[SequenceOutput]] = defaultdict(list)
-        self.done = threading.Condition()
-        self.engine = Engine(replace(CONFIG, **changes), self.runner, self.deliver)
-
-    def deliver(self, outputs: list[SequenceOutput]) -> None:
-        with self.done:
-            for output in outputs:
-                self.outputs[output.request_id].append(output)
-            self.done.notify_all()
-
-    def submit(self, name: str, prompt: tuple[int, ...] = (1, 2, 3), owner: str = "", **params: Any) -> None:
-        wanted = SamplingParams(**{"max_tokens": 5, **params})
-        self.engine.submit(GenerationRequest(name, prompt, wanted, owner))
-
-    def steps(self, count: int) -> None:
-        for _ in range(count):
-            self.engine.step()
-            self.engine.check_integrity()
-
-    def tokens(self, name: str) -> list[int]:
-        return [token for output in self.outputs[name] for token in output.token_ids]
-
-    def last(self, name: str) -> SequenceOutput:
-        return self.outputs[name][-1]
-
-    def wait_for(self, name: str) -> SequenceOutput:
-        with self.done:
-            ended = self.done.wait_for(
-                lambda: self.outputs[name] and self.outputs[name][-1].finish_reason, timeout=10
-            )
-            assert ended, f"{name} did not end"
-            return self.last(name)
+from tests.serving.engine.fakes import CONFIG, VOCAB, BlockRunner, House, continuation, next_token
 
 
 @pytest.fixture
@@ -364,6 +319,29 @@ class RandomTraffic(RuleBasedStateMachine):
         assert last.completion_tokens == len(delivered) + (last.finish_reason == "stop")
         if last.finish_reason == "stop":
             assert next_token([*prompt, *delivered]) % 25 == 0
+
+
+@settings(max_examples=2, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_books_balance_after_each_of_10_000_operations_on_one_engine(seed: int) -> None:
+    """Long enough for the cache to be full, shared, emptied and forgotten many times over."""
+    chance, traffic = random.Random(seed), RandomTraffic()
+    for _ in range(10_000):
+        match chance.randrange(8):
+            case 0 | 1 | 2:
+                beginning = chance.choice([(), (5,) * 4, (5,) * 8, (6,) * 4])
+                rest = [chance.randrange(4) for _ in range(chance.randint(1, 6))]
+                traffic.submit(beginning, rest, chance.randint(1, 20), chance.choice("abc"))
+            case 3:
+                traffic.house.engine.abort(f"r{len(traffic.prompts) - chance.randint(1, 12)}")
+            case 4 if chance.random() < 0.05:
+                traffic.house.runner.fail_next = RuntimeError("chance")
+            case _:
+                traffic.house.engine.step()
+        traffic.house.engine.check_integrity()
+    traffic.teardown()
+    assert traffic.house.engine.stats().preemptions_total > 100
+    assert traffic.house.engine.stats().prefix_hits_total > 100
 
 
 TestRandomTraffic = RandomTraffic.TestCase
