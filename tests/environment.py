@@ -1,6 +1,6 @@
 """Loaded before Django's settings (`-p tests.environment`): gives the tests a DATA_DIR of their own.
 
-Only the converted models are shared with `make run`: they are read-only and slow to make.
+Only what is slow to make and then only read is shared with `make run`: converted models, compiled kernels.
 """
 
 import atexit
@@ -10,14 +10,15 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SHARED_MODELS = REPOSITORY / "var" / "models"
+SHARED = [REPOSITORY / "var" / "models", REPOSITORY / "var" / "kernels"]
 
 
 def make_data_dir() -> Path:
     """A new empty DATA_DIR, removed when the tests end."""
-    SHARED_MODELS.mkdir(parents=True, exist_ok=True)
     data_dir = Path(tempfile.mkdtemp(prefix="console-tests-"))
-    (data_dir / "models").symlink_to(SHARED_MODELS)
+    for folder in SHARED:
+        folder.mkdir(parents=True, exist_ok=True)
+        (data_dir / folder.name).symlink_to(folder)
     atexit.register(shutil.rmtree, data_dir, ignore_errors=True)
     return data_dir
 
