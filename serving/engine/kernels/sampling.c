@@ -6,16 +6,12 @@
 #include <float.h>
 #include <stdlib.h>
 
-#include "vectors.h"
+#include "probability.h"
 
 #define COLDEST 1e-5
 #define BINS 1024
 #define SPAN 40.0 /* exp(-40) of the peak: a whole vocabulary of them is below one part in 10^12 */
 #define NEAR 10.0 /* exp(-10) of the peak is 1 in 22,000 */
-
-typedef float f32x8 __attribute__((vector_size(32)));
-typedef double f64x8 __attribute__((vector_size(64)));
-typedef int64_t s64x8 __attribute__((vector_size(64)));
 
 static double uniform(uint64_t seed, int64_t position) { /* serving/engine/randomness.py */
     uint64_t z = (seed ^ ((uint64_t)position * 0xD1342543DE82EF95u)) + 0x9E3779B97F4A7C15u;
@@ -26,28 +22,10 @@ static double uniform(uint64_t seed, int64_t position) { /* serving/engine/rando
 }
 
 static int32_t most_probable(const float *logits, int vocabulary) {
-    f32x16 peaks = splat(-INFINITY);
-    int i = 0;
-    for (; i + LANES <= vocabulary; i += LANES) peaks = max16(peaks, load(logits + i));
-    float peak = largest16(peaks);
-    for (; i < vocabulary; i++) peak = logits[i] > peak ? logits[i] : peak;
+    const float peak = highest(logits, vocabulary);
+    int i;
     for (i = 0; i < vocabulary - 1 && logits[i] != peak; i++) {}
     return i;
-}
-
-/* e^x for x <= 0, relative error below 1e-14: a Taylor series on half an octave, the exponent added to its
- * bits. */
-static f64x8 exp_8(f64x8 x) {
-    static const double series[] = {1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
-                                    1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800};
-    const f64x8 round = (f64x8){0} + 0x1.8p52;
-    x = __builtin_elementwise_max(x, (f64x8){0} - 700.0);
-    const f64x8 whole = (x * 1.4426950408889634 + round) - round;
-    const f64x8 rest = (x - whole * 0x1.62e42feep-1) - whole * 0x1.a39ef35793c76p-33; /* ln 2 in two parts */
-    f64x8 y = (f64x8){0} + series[10];
-    for (int i = 9; i >= 0; i--) y = y * rest + series[i];
-    y = y * rest + 1.0;
-    return (f64x8)((s64x8)y + (__builtin_convertvector(whole, s64x8) << 52));
 }
 
 typedef struct { double weight; float logit; int32_t token; } Candidate;
@@ -82,12 +60,10 @@ static void weigh(Ranking *r, const float *logits, int vocabulary) {
     f64x8 sums = {0};
     int i = 0;
     for (; i + 8 <= vocabulary; i += 8) {
-        f32x8 x;
-        memcpy(&x, logits + i, sizeof x);
-        const f64x8 below = (r->peak - __builtin_convertvector(x, f64x8)) / r->temperature;
+        const f64x8 below = (r->peak - load_8(logits + i)) / r->temperature;
         sums += (f64x8)((s64x8)exp_8(-below) & (below <= r->furthest));
     }
-    r->whole = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    r->whole = sum_8(sums);
     for (; i < vocabulary; i++)
         if (below_peak(r, logits[i]) <= r->furthest) r->whole += exp(-below_peak(r, logits[i]));
 }
