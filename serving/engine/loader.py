@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from serving.engine.core import EngineConfig, EngineError, ModelLoadError, ModelRunner
+from serving.engine.cuda_runner import CudaRunner
 from serving.engine.kernels.build import KernelError, build, library_path
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSpec
@@ -89,10 +90,10 @@ def _load_folder(spec: ModelSpec, folder: Path, kernels_dir: Path, report: Repor
 def _load_runner(
     spec: ModelSpec, folder: Path, kernels_dir: Path, config: Any, report: Report
 ) -> tuple[ModelRunner, str]:
-    """The fast runner where it can run ``spec``, else the general one; and why."""
+    """The fast runner of the device where it can run ``spec``, else the general one; and why."""
+    if (gpu := _gpu(spec)) is not None:
+        return _load_gpu_runner(spec, folder, gpu, config, report)
     supported, reason = NativeRunner.supports(config, spec)
-    if spec.device_map == "auto" and torch.cuda.is_available():
-        supported, reason = False, "there is a GPU"
     if supported:
         try:
             _prepare_kernels(kernels_dir, report)
@@ -105,6 +106,25 @@ def _load_runner(
             reason = str(error)
     report(f"Loading {spec.name}", _KERNELS_SHARE)
     return load_transformers_runner(folder, spec), f"the native runner cannot: {reason}"
+
+
+def _gpu(spec: ModelSpec) -> torch.device | None:
+    """The first GPU that ``spec`` goes to, or None for the CPU."""
+    if spec.device_map == "cpu" or not torch.cuda.is_available():
+        return None
+    return torch.device("cuda:0" if spec.device_map in ("auto", "cuda") else spec.device_map)
+
+
+def _load_gpu_runner(
+    spec: ModelSpec, folder: Path, gpu: torch.device, config: Any, report: Report
+) -> tuple[ModelRunner, str]:
+    report(f"Loading {spec.name}", _KERNELS_SHARE)
+    if reason := CudaRunner.supports(config, spec, gpu):
+        return load_transformers_runner(folder, spec), f"the GPU runner cannot: {reason}"
+    weights = spec.dtype if spec.quantization == "none" else spec.quantization
+    return CudaRunner.from_pretrained(
+        folder, spec, gpu
+    ), f"{config.model_type} with {weights} weights on {gpu}"
 
 
 def _prepare_kernels(kernels_dir: Path, report: Report) -> None:

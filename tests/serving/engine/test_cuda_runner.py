@@ -1,5 +1,5 @@
 """The GPU runner's logic, on the CPU: the same code without Triton and CUDA graphs, whose parts have tests of
-their own (test_cuda_graphs.py, test_triton_kernels.py)."""
+their own in on_triton/."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from serving.engine import loader
 from serving.engine.core import DeviceFailed, EngineConfig, GenerationRequest, ModelLoadError, SamplingParams
 from serving.engine.cuda_graphs import DecodeOutput, Replay
 from serving.engine.cuda_runner import CudaRunner
@@ -28,6 +29,7 @@ from serving.engine.engine import Engine
 from serving.engine.llama import RandomTensors, SafeTensors
 from serving.engine.loader import LoadedModel
 from serving.engine.models_file import ModelSource, ModelSpec
+from serving.engine.transformers_runner import TransformersRunner
 from tests.serving.engine.test_transformers_runner import generate, greedy_by_transformers
 
 CPU = torch.device("cpu")
@@ -338,3 +340,21 @@ def test_machines_it_cannot_run_on_are_refused_with_the_reason(monkeypatch: pyte
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A card")
     assert "A card is older" in (CudaRunner.supports(config, HALF, CUDA) or "")
+
+
+@pytest.mark.parametrize("reason", [None, "its stars are wrong"])
+def test_on_a_gpu_it_is_chosen_if_it_can_and_the_reason_is_told(
+    reason: str | None, default_spec: ModelSpec, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "_gpu", lambda spec: CPU)
+    monkeypatch.setattr(CudaRunner, "supports", lambda config, spec, device: reason)
+    source = replace(default_spec.source, kind="path", location=str(model_folder))
+    spec = replace(default_spec, source=source, quantization="none")
+    loaded = loader.load(spec, model_folder.parent, lambda label, fraction: None)
+    if reason is None:
+        assert isinstance(loaded.runner, CudaRunner)
+        assert loaded.runner.eos_token_ids == {2}
+        assert loaded.runner_reason == "llama with bfloat16 weights on cpu"
+    else:
+        assert isinstance(loaded.runner, TransformersRunner)
+        assert loaded.runner_reason == "the GPU runner cannot: its stars are wrong"
