@@ -14,38 +14,38 @@ from serving.engine.matrices import Matrix
 
 def norm_linear(x: torch.Tensor, norm: torch.Tensor, epsilon: float, matrix: Matrix) -> torch.Tensor:
     """``matrix`` of the RMS-normed ``x``."""
-    if _is_one_row_on_gpu(x):
-        return _kernels().matvec(x, matrix, norm=norm, epsilon=epsilon)
+    if runs_triton(x) and len(x) == 1:
+        return kernels().matvec(x, matrix, norm=norm, epsilon=epsilon)
     return _linear(functional.rms_norm(x, x.shape[-1:], norm, epsilon), matrix)
 
 
 def gated(x: torch.Tensor, norm: torch.Tensor, epsilon: float, matrix: Matrix) -> torch.Tensor:
     """silu(gate) * up, where ``matrix`` of the RMS-normed ``x`` is gate, then up."""
-    if _is_one_row_on_gpu(x):
-        return _kernels().matvec(x, matrix, norm=norm, epsilon=epsilon, gated=True)
+    if runs_triton(x) and len(x) == 1:
+        return kernels().matvec(x, matrix, norm=norm, epsilon=epsilon, gated=True)
     gate, up = norm_linear(x, norm, epsilon, matrix).chunk(2, dim=-1)
     return functional.silu(gate) * up
 
 
 def linear_add(x: torch.Tensor, matrix: Matrix, residual: torch.Tensor) -> torch.Tensor:
     """``residual`` plus ``matrix`` of ``x``."""
-    if _is_one_row_on_gpu(x):
-        return _kernels().matvec(x, matrix, residual=residual)
+    if runs_triton(x) and len(x) == 1:
+        return kernels().matvec(x, matrix, residual=residual)
     return residual + _linear(x, matrix)
 
 
 def _linear(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
-    if x.is_cuda and matrix.bits != 16:
-        return _kernels().matmul(x, matrix)
+    if runs_triton(x) and matrix.bits != 16:
+        return kernels().matmul(x, matrix)
     return matrix(x)
 
 
-def _is_one_row_on_gpu(x: torch.Tensor) -> bool:
-    return bool(x.is_cuda and len(x) == 1)
+def runs_triton(x: torch.Tensor) -> bool:
+    return bool(x.is_cuda)
 
 
-def _kernels() -> Any:
-    # Triton comes with torch for CUDA, and only there.
+def kernels() -> Any:
+    """The module ``triton_kernels``. Triton comes with torch for CUDA, and only there."""
     from serving.engine import triton_kernels
 
     return triton_kernels

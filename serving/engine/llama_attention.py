@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
+from serving.engine.fused import kernels, runs_triton
 from serving.engine.llama_shape import LlamaShape
 
 HeadNorms = tuple[torch.Tensor, torch.Tensor]
@@ -59,10 +60,8 @@ class DecodeAttention:
     def __call__(self, layer: int, qkv: torch.Tensor, norms: HeadNorms | None) -> torch.Tensor:
         shape = self.shape
         keys, values, window = self.cache.keys[layer], self.cache.values[layer], shape.windows[layer]
-        if qkv.is_cuda:
-            from serving.engine import triton_kernels  # comes with torch for CUDA, and only there
-
-            queries = triton_kernels.rotate_and_keep(
+        if runs_triton(qkv):
+            queries = kernels().rotate_and_keep(
                 qkv,
                 norms,
                 shape.norm_epsilon,
@@ -73,9 +72,7 @@ class DecodeAttention:
                 values,
                 shape.heads,
             )
-            return triton_kernels.attend(queries, keys, values, self.tables, self.positions, window).flatten(
-                1
-            )
+            return kernels().attend(queries, keys, values, self.tables, self.positions, window).flatten(1)
         queries, new_keys, new_values = rotated(shape, qkv, norms, self.rotary, self.positions)
         keep(keys, values, self.slots, new_keys, new_values)
         return attend_blocks(queries, keys, values, self.tables, self.positions, window).flatten(1)

@@ -295,7 +295,7 @@ def matmul(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
         x, matrix.weight, matrix.scales, matrix.minima, x if matrix.bias is None else matrix.bias, out, rows,
         OUTPUTS=matrix.outputs, INPUTS=matrix.inputs, BITS=matrix.bits, BIAS=matrix.bias is not None,
         BLOCK_ROWS=block_rows, BLOCK_OUT=block_out, BLOCK_IN=matrix.group if matrix.bits == 4 else 64,
-        num_warps=4, num_stages=4,
+        num_warps=4, num_stages=3,
     )  # fmt: skip
     return out
 
