@@ -9,15 +9,17 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import sys
 from collections.abc import Sequence as Seq
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import AutoConfig, GenerationConfig
+from transformers import AutoConfig
 
 from serving.engine.core import BatchItem, EngineError, StepResult
+from serving.engine.end_tokens import end_tokens
 from serving.engine.kernels.binding import Layer, Matrix, Model, load_library
 from serving.engine.models_file import ModelSpec
 from serving.engine.native_step import NativeStep
@@ -28,6 +30,7 @@ _BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 _GROUP = 64
 _LANES = 16
 _MAX_HEAD = 256
+_SWITCH_SECONDS = 5e-4
 _DEFAULT_KERNELS = Path(__file__).resolve().parents[2] / "var" / "kernels"
 
 
@@ -58,10 +61,13 @@ class NativeRunner:
     ) -> NativeRunner:
         """Load a folder with config.json and safetensors. Raises KernelError when the C library cannot
         be built here, CheckpointError when weights are missing."""
+        # A step takes the GIL back once. At Python's usual 5 ms, longer than a whole step, one busy thread
+        # would make that the larger part of the time.
+        sys.setswitchinterval(min(_SWITCH_SECONDS, sys.getswitchinterval()))
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         library = load_library(kernels_dir, processor)
         weights = _Weights(library, Checkpoint(folder), config, _BITS[quantization])
-        return cls(library, weights, config, _end_tokens(folder, config), name or folder.name, threads)
+        return cls(library, weights, config, end_tokens(folder, config), name or folder.name, threads)
 
     def __init__(
         self,
@@ -243,12 +249,3 @@ def _sliding_window(config: Any) -> float:
 
 def _head_dim(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-
-
-def _end_tokens(folder: Path, config: Any) -> frozenset[int]:
-    """The generation config's end tokens, which may be more than the model config's."""
-    try:
-        ids = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
-    except OSError:
-        ids = config.eos_token_id
-    return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
