@@ -25,8 +25,10 @@ from servestatic import ServeStaticASGI
 from apikeys import known_keys, usage
 from config import embedded_celery
 from playground.routing import websocket_urlpatterns
-from serving import completions, runtime
+from serving import completions, runtime, sse
 from serving.asgi import ApiHandler, Application, BodyLimit, Receive, Scope, Send, is_api_path
+
+LAST_EVENTS_WITHIN = 5.0  # seconds for open streams to say why they end
 
 
 class Site:
@@ -74,6 +76,7 @@ class Site:
                 return
             runtime.stop()
             completions.close_all()
+            sse.wait_until_sent(LAST_EVENTS_WITHIN)
             embedded_celery.stop()
             known_keys.stop()
             usage.stop()

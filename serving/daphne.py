@@ -11,7 +11,7 @@ import daphne.http_protocol
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server
 from django.conf import settings
-from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from serving.errors import BadRequest, InternalError, error_body
@@ -42,14 +42,27 @@ class BoundedRequest(daphne.http_protocol.WebRequest):  # type: ignore[misc]  # 
         self.handle_reply({"type": "http.response.body", "body": json.dumps(error_body(error)).encode()})
 
 
+class PatientServer(Server):  # type: ignore[misc]  # daphne has no types
+    """daphne cancels what is being answered as soon as it is told to stop; this lets it end first."""
+
+    def __init__(self, *args: Any, before_stop: Callable[[], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._before_stop = before_stop
+
+    def kill_all_applications(self) -> Deferred[Any]:
+        stopped: Deferred[Any] = deferToThread(self._before_stop)
+        stopped.addBoth(lambda _: super(PatientServer, self).kill_all_applications())
+        return stopped
+
+
 def serve(application: Any, host: str, port: int, before_stop: Callable[[], None]) -> None:
     """Until SIGINT or SIGTERM. ``before_stop`` then runs on a thread, while answers still go out."""
     daphne.http_protocol.WebRequest = BoundedRequest
-    server = Server(
+    server = PatientServer(
         application=application,
         endpoints=build_endpoint_description_strings(host=host, port=port),
         request_buffer_size=CHUNK,
         server_name="",
+        before_stop=before_stop,
     )
-    reactor.addSystemEventTrigger("before", "shutdown", deferToThread, before_stop)
     server.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Self
 
@@ -26,6 +27,7 @@ class EventStream:
         self._stream = stream
         self._answer = answer
         self._events = self._write()
+        _open_bodies.add(self)
 
     def __aiter__(self) -> Self:
         return self
@@ -34,8 +36,9 @@ class EventStream:
         return await anext(self._events)
 
     def close(self) -> None:
-        """From any thread; Django calls it in a worker's."""
+        """From any thread; called when the last byte has been handed to the server, or cannot be."""
         self._stream.close()
+        _open_bodies.discard(self)
 
     async def _write(self) -> AsyncIterator[bytes]:
         try:
@@ -55,6 +58,17 @@ class EventStream:
         except Exception:
             log.exception("Request %s failed in mid-stream", self._stream.request_id)
             yield self._answer.failure(InternalError())
+
+
+_open_bodies: set[EventStream] = set()
+
+
+def wait_until_sent(seconds: float) -> None:
+    """For the end of the process, once every stream was told to end: let the last events out. Not for the
+    event loop, which sends them."""
+    deadline = time.monotonic() + seconds
+    while _open_bodies and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 async def _with_pauses(stream: CompletionStream) -> AsyncIterator[Delta | None]:

@@ -2,8 +2,9 @@ from playwright.sync_api import Page, expect
 
 
 def test_the_api_can_be_browsed_and_tried(page: Page, api_key: str) -> None:
+    paths = page.request.get("/v1/openapi.json").json()["paths"]
     page.goto("/docs/")
-    expect(page.locator(".opblock")).to_have_count(4)
+    expect(page.locator(".opblock")).to_have_count(sum(map(len, paths.values())))
     page.locator(".auth-wrapper .authorize").first.click()
     page.locator(".modal-ux input").fill(api_key)
     page.locator(".modal-ux .authorize").click()
