@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 
 import pytest
@@ -14,6 +15,7 @@ from tests.server import Server
 EMAIL, PASSWORD = "newcomer@example.com", "a long walk to the sea"
 MODEL = "open-autoglm-7b"
 SLOW = 60_000  # ms for the model, on a busy machine
+BOOKED_WITHIN = 5.0  # seconds from an answer to its line on the page: the writer gathers for a moment
 
 Tokens = tuple[int, int]  # in, out
 
@@ -90,6 +92,9 @@ def expect_usage(page: Page, answered: list[Tokens]) -> None:
     """The usage page lists each answer, with the tokens that the answer stated."""
     page.get_by_role("link", name="Usage").first.click()
     rows = page.get_by_role("region", name="Latest requests").locator("tbody tr")
+    deadline = time.monotonic() + BOOKED_WITHIN
+    while rows.count() < len(answered) and time.monotonic() < deadline:
+        page.reload()
     expect(rows).to_have_count(len(answered))
     shown = [
         [int(cell.replace(",", "")) for cell in row.locator(".number").all_inner_texts()[:2]]
