@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from playground.frames import SOCKET_PATH, ChatFrame, Frame
+from serving.chat.schemas import parse_chat_request
 from serving.completions import CompletionStream, Usage, refuse, start_completion
 from serving.errors import BadRequest, InternalError, to_frame
 from serving.middleware import new_request_id
-from serving.schemas import parse_chat_request
 
 # Tokens that come faster than this travel together; a screen shows no more anyway.
 SEND_INTERVAL = 1 / 60  # seconds

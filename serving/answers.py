@@ -1,5 +1,5 @@
 """What is answered: one object for a finished completion, events for a streamed one. ``Answer`` is what all
-endpoints have in common; here are also those of OpenAI's two older ones."""
+endpoints have in common, ``OpenAIAnswer`` what OpenAI's two older ones have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apikeys.errors import ServiceError
 from serving.completions import CompletionStream, Delta, Usage
 from serving.engine.core import TokenLogprobs
 from serving.errors import to_sse
-from serving.logprobs import chat_logprobs, prompt_logprobs, text_logprobs
+from serving.logprobs import prompt_logprobs, text_logprobs
 
 Json = dict[str, Any]
 
@@ -167,42 +167,6 @@ class TextAnswer(OpenAIAnswer):
         if choice.prompt_logprobs is not None:
             body["prompt_logprobs"] = prompt_logprobs(self._tokenizer, choice.prompt_logprobs)
         return body
-
-
-class ChatAnswer(OpenAIAnswer):
-    """/v1/chat/completions."""
-
-    id_prefix = "chatcmpl-"
-    whole_object = "chat.completion"
-    chunk_object = "chat.completion.chunk"
-
-    def _first_chunks(self) -> Iterator[Json]:
-        for index in range(self._num_choices):
-            yield self._delta_chunk(index, {"role": "assistant", "content": ""})
-
-    def _chunks(self, delta: Delta) -> Iterator[Json]:
-        if delta.text or delta.logprobs:
-            yield self._delta_chunk(delta.index, {"content": delta.text}, logprobs=self._told(delta.logprobs))
-        if delta.finish_reason:
-            yield self._delta_chunk(delta.index, {}, delta.finish_reason)
-
-    def _delta_chunk(
-        self, index: int, delta: Json, finish_reason: str | None = None, logprobs: Json | None = None
-    ) -> Json:
-        return self._chunk(
-            [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}]
-        )
-
-    def _told(self, logprobs: tuple[TokenLogprobs, ...]) -> Json | None:
-        return chat_logprobs(self._tokenizer, logprobs) if self._logprobs else None
-
-    def _choice(self, choice: Choice) -> Json:
-        return {
-            "index": choice.index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None},
-            "logprobs": self._told(choice.logprobs),
-            "finish_reason": choice.finish_reason,
-        }
 
 
 def event(body: Json, name: str = "") -> bytes:

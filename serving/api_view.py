@@ -15,12 +15,13 @@ from rest_framework.request import Request
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from serving.answers import Answer, Choice, OpenAIAnswer, likeliest
+from serving.chat.schemas import ChatRequest
 from serving.completions import CompletionStream, refuse, start_completion
 from serving.dispatch import LoopView
 from serving.errors import UnsupportedMediaType, json_response
 from serving.middleware import request_id_of
 from serving.sampling import Sampling
-from serving.schemas import ChatRequest, CompletionRequest, parse_json
+from serving.schemas import CompletionRequest, parse_json
 from serving.sse import EventStream
 
 Parsed = TypeVar("Parsed")

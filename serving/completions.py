@@ -18,6 +18,7 @@ from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
 from serving import runtime
 from serving.backends import Backend
+from serving.chat.schemas import ChatRequest
 from serving.engine.core import EngineError, GenerationRequest, SequenceOutput, TokenLogprobs
 from serving.engine.detokenizer import Detokenizer, StopMatcher
 from serving.errors import GenerationFailed, from_engine
@@ -25,7 +26,7 @@ from serving.logprobs import UNKNOWN
 from serving.prompts import TokenizedPrompt, prompt_param, takes_no_time, tokenize
 from serving.receipts import CLIENT_LEFT, Receipt, admitted
 from serving.sampling import Sampling
-from serving.schemas import ChatRequest, CompletionRequest
+from serving.schemas import CompletionRequest
 
 
 @dataclass(frozen=True, slots=True)

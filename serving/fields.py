@@ -119,6 +119,14 @@ def parse_fields(
     }
 
 
+def object_schema(fields: Mapping[str, Field | Refused]) -> dict[str, Any]:
+    """What OpenAPI says of an object that ``fields`` parse."""
+    honoured = {name: field for name, field in fields.items() if isinstance(field, Field)}
+    required = [name for name, field in honoured.items() if field.required]
+    described = {name: field.described() for name, field in honoured.items()}
+    return {"type": "object", "properties": described, **({"required": required} if required else {})}
+
+
 def wrong_type(path: str, wanted: str, value: Any) -> BadRequest:
     return BadRequest(f"'{path}' must be {wanted}, not {_kind(value)}.", param=path)
 

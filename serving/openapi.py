@@ -1,4 +1,4 @@
-"""What the OpenAPI schema says about the API: shapes made of the tables in schemas.py, and examples."""
+"""What the OpenAPI schema says about the API: shapes made of the tables of fields, and examples."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
 from apikeys.errors import InvalidApiKey, RateLimited
 from serving.errors import BadRequest, ModelNotFound, ModelNotReady, anthropic_body, error_body
-from serving.fields import Field, Refused
-from serving.schemas import CHAT_FIELDS, COMPLETION_FIELDS
+from serving.fields import Field, Refused, object_schema
+from serving.schemas import COMPLETION_FIELDS
 
 Json = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
@@ -25,14 +25,7 @@ def json_array(items: Json) -> Json:
 
 
 def request_schema(fields: Mapping[str, Field | Refused]) -> Json:
-    honoured = {name: field for name, field in fields.items() if isinstance(field, Field)}
-    return {
-        **json_object(
-            {name: field.described() for name, field in honoured.items()},
-            [name for name, field in honoured.items() if field.required],
-        ),
-        "additionalProperties": False,
-    }
+    return {**object_schema(fields), "additionalProperties": False}
 
 
 STRING: Json = {"type": "string"}
@@ -68,7 +61,8 @@ MODEL = json_object(
 MODELS = json_object({"object": {"type": "string", "enum": ["list"]}, "data": json_array(MODEL)})
 
 
-def _answer(kind: str, choice: Json) -> Json:
+def openai_answer(kind: str, choice: Json) -> Json:
+    """Of OpenAI's two older endpoints."""
     return json_object(
         {
             "id": STRING,
@@ -81,24 +75,11 @@ def _answer(kind: str, choice: Json) -> Json:
     )
 
 
-COMPLETION = _answer(
+COMPLETION = openai_answer(
     "text_completion",
     json_object({"index": INTEGER, "text": STRING, "logprobs": NOTHING, "finish_reason": FINISH_REASON}),
 )
-CHAT_COMPLETION = _answer(
-    "chat.completion",
-    json_object(
-        {
-            "index": INTEGER,
-            "message": json_object({"role": STRING, "content": STRING, "refusal": NULLABLE_STRING}),
-            "logprobs": NOTHING,
-            "finish_reason": FINISH_REASON,
-        }
-    ),
-)
-
-_HEAD = {"created": 1763800000, "model": "smollm2-135m-instruct"}
-_USAGE_EXAMPLE = {"prompt_tokens": 11, "completion_tokens": 8, "total_tokens": 19}
+HEAD = {"created": 1763800000, "model": "smollm2-135m-instruct"}
 
 COMPLETION_EXAMPLES = [
     OpenApiExample(
@@ -117,7 +98,7 @@ COMPLETION_EXAMPLES = [
         status_codes=["200"],
         value={
             "id": "cmpl-4f6c1d0e8b9a4c7d9e2f3a5b6c7d8e9f",
-            **_HEAD,
+            **HEAD,
             "object": "text_completion",
             "choices": [
                 {"index": 0, "text": " Paris. It is also", "logprobs": None, "finish_reason": "length"}
@@ -126,37 +107,6 @@ COMPLETION_EXAMPLES = [
         },
     ),
 ]
-CHAT_EXAMPLES = [
-    OpenApiExample(
-        "A chat",
-        request_only=True,
-        value={
-            "model": "open-autoglm-7b",
-            "messages": [{"role": "user", "content": "Say hello."}],
-            "max_completion_tokens": 100,
-        },
-    ),
-    OpenApiExample(
-        "Its answer",
-        response_only=True,
-        status_codes=["200"],
-        value={
-            "id": "chatcmpl-4f6c1d0e8b9a4c7d9e2f3a5b6c7d8e9f",
-            **_HEAD,
-            "object": "chat.completion",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "Hello! How can I help?", "refusal": None},
-                    "logprobs": None,
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": _USAGE_EXAMPLE,
-        },
-    ),
-]
-
 _REFUSALS = {
     400: BadRequest("The request is wrong; `param` names the field.", param="max_tokens"),
     401: InvalidApiKey("There is no such key."),
@@ -210,7 +160,7 @@ def example(asked: Json, answered: Json) -> list[OpenApiExample]:
     ]
 
 
-_STREAMED = (
+STREAMED = (
     "The answer; with `stream` it comes as `text/event-stream`: `data: {chunk}` for each piece, "
     "`data: [DONE]` at the end."
 )
@@ -220,15 +170,7 @@ describes_completions = describes(
     COMPLETION_FIELDS,
     COMPLETION,
     COMPLETION_EXAMPLES,
-    _STREAMED,
-)
-describes_chat_completions = describes(
-    "Answer in a conversation",
-    "The model's own chat template turns the messages into a prompt.",
-    CHAT_FIELDS,
-    CHAT_COMPLETION,
-    CHAT_EXAMPLES,
-    _STREAMED,
+    STREAMED,
 )
 describes_models = extend_schema(
     operation_id="list_models",

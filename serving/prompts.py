@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from serving.backends import Backend
+from serving.chat.schemas import ChatRequest
 from serving.engine.core import Grammar, InvalidRequest
 from serving.errors import BadRequest, ContextTooLong
 from serving.forms import Form
+from serving.messages import Message, Tail
 from serving.sampling import Sampling
-from serving.schemas import ChatRequest, CompletionRequest, Message, Prompt, Tail
+from serving.schemas import CompletionRequest, Prompt
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's, for /v1/completions
 SHORT, FEW = 1000, 10  # characters and texts that are tokenized within a millisecond

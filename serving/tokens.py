@@ -12,21 +12,15 @@ from rest_framework.request import Request
 from serving import runtime
 from serving.api_view import ApiView, caller_of
 from serving.backends import Backend
+from serving.chat.schemas import MESSAGES_FIELD, TAIL_FIELDS, parse_tail
 from serving.errors import BadRequest, json_response
 from serving.fields import Field, Refused, boolean, parse_boolean, parse_fields, string, wrong_type
+from serving.messages import Message, Tail
 from serving.middleware import request_id_of
 from serving.openapi import INTEGER, STRING, describes, example, json_array, json_object
 from serving.prompts import encode_chat, encode_text
 from serving.receipts import Receipt, admitted
-from serving.schemas import (
-    MESSAGES_FIELD,
-    MODEL_FIELD,
-    TAIL_FIELDS,
-    Message,
-    Tail,
-    parse_tail,
-    parse_token_ids,
-)
+from serving.schemas import MODEL_FIELD, parse_token_ids
 
 
 @dataclass(frozen=True, slots=True)

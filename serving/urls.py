@@ -1,11 +1,11 @@
 from django.urls import path
 
 from serving.anthropic.views import CountTokensView, MessagesView
+from serving.chat.views import ChatCompletionsView
 from serving.responses.views import ResponsesView, ResponseView
 from serving.tokens import DetokenizeView, TokenizeView
 from serving.views import (
     AliveView,
-    ChatCompletionsView,
     CompletionsView,
     DocsPage,
     ModelsView,

@@ -11,20 +11,17 @@ from drf_spectacular.generators import SchemaGenerator
 from rest_framework.request import Request
 
 from serving import runtime
-from serving.answers import ChatAnswer, TextAnswer
+from serving.answers import TextAnswer
 from serving.api_view import ApiView, GenerationView
 from serving.errors import ModelNotReady, error_body, json_response
 from serving.openapi import (
-    describes_chat_completions,
     describes_completions,
     describes_model,
     describes_models,
 )
 from serving.runtime import ModelStatus
 from serving.schemas import (
-    ChatRequest,
     CompletionRequest,
-    parse_chat_request,
     parse_completion_request,
 )
 
@@ -37,18 +34,6 @@ class CompletionsView(GenerationView):
         return parse_completion_request(body)
 
     @describes_completions
-    async def post(self, request: Request) -> HttpResponseBase:
-        return await self.generate(request)
-
-
-class ChatCompletionsView(GenerationView):
-    endpoint = "/v1/chat/completions"
-    answer = ChatAnswer
-
-    def parse(self, body: Any) -> ChatRequest:
-        return parse_chat_request(body)
-
-    @describes_chat_completions
     async def post(self, request: Request) -> HttpResponseBase:
         return await self.generate(request)
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from serving.errors import BadRequest, UnsupportedParameter
+from serving.chat.schemas import ChatRequest
+from serving.errors import BadRequest
 from serving.fields import (
     Field,
     Refused,
     boolean,
     integer,
     number,
+    object_schema,
     parse_fields,
     parse_text,
     string,
     wrong_type,
 )
+from serving.messages import Message, Tail, parse_array, text_or_parts
 from serving.sampling import Sampling
-from serving.schemas import MODEL_FIELD, ChatRequest, Message, Tail
+from serving.schemas import MODEL_FIELD
 
 MAX_STOPS = 64
 NO_TOOLS = "It has no tools on this endpoint; /v1/chat/completions may."
-READS_TEXT = "Its models read text."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +67,16 @@ def _conversation(values: dict[str, Any]) -> tuple[tuple[Message, ...], Tail]:
     return tuple(turns), "continue" if turns[-1].role == "assistant" else "answer"
 
 
-def _parse_text_blocks(value: Any, path: str) -> str:
-    if isinstance(value, list):
-        return "".join(_parse_block(block, f"{path}[{i}]") for i, block in enumerate(value))
-    if not isinstance(value, str):
-        raise wrong_type(path, "a string or an array of text blocks", value)
-    return parse_text(value, path)
-
-
-def _parse_block(value: Any, path: str) -> str:
-    if isinstance(value, dict) and value.get("type") in OTHER_BLOCKS:
-        raise UnsupportedParameter(f"{path}.type", READS_TEXT)
-    text: str = parse_fields(value, BLOCK_FIELDS, IGNORED_IN_BLOCK, at=path)["text"]
-    return text
-
-
 def _parse_messages(value: Any, path: str) -> tuple[Message, ...]:
-    if not isinstance(value, list):
-        raise wrong_type(path, "an array of messages", value)
-    if not value:
-        raise BadRequest(f"'{path}' must hold at least one message.", param=path)
-    return tuple(
-        Message(**parse_fields(item, MESSAGE_FIELDS, frozenset(), at=f"{path}[{i}]"))
-        for i, item in enumerate(value)
-    )
+    return parse_array(value, path, _parse_message, "messages")
+
+
+def _parse_message(value: Any, path: str) -> Message:
+    return Message(**parse_fields(value, MESSAGE_FIELDS, frozenset(), at=path))
+
+
+def _text(about: str, *, required: bool = True) -> Field:
+    return text_or_parts(about, ("text",), OTHER_BLOCKS, IGNORED_IN_BLOCK, required=required)
 
 
 def _parse_stops(value: Any, path: str) -> tuple[str, ...]:
@@ -103,27 +91,10 @@ def _parse_stops(value: Any, path: str) -> tuple[str, ...]:
 
 
 OTHER_BLOCKS = frozenset({"image", "document", "tool_use", "tool_result", "thinking", "search_result"})
-BLOCK_FIELDS: dict[str, Field | Refused] = {
-    "type": string(required=True, choices=("text",)),
-    "text": string(required=True),
-}
 IGNORED_IN_BLOCK = frozenset({"cache_control", "citations"})
-_TEXT = {
-    "oneOf": [
-        {"type": "string"},
-        {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"type": {"type": "string", "enum": ["text"]}, "text": {"type": "string"}},
-                "required": ["type", "text"],
-            },
-        },
-    ]
-}
 MESSAGE_FIELDS: dict[str, Field | Refused] = {
     "role": string("Who speaks.", required=True, choices=("user", "assistant")),
-    "content": Field(_parse_text_blocks, {"description": "The text, or its blocks.", **_TEXT}, required=True),
+    "content": _text("The text, or its blocks."),
 }
 
 # Without effect on the answer, so that leaving them out of account is no lie.
@@ -148,19 +119,11 @@ COUNT_FIELDS: dict[str, Field | Refused] = {
             "type": "array",
             "minItems": 1,
             "description": "The conversation so far; an assistant's message at its end is gone on with.",
-            "items": {
-                "type": "object",
-                "properties": {
-                    name: field.described()
-                    for name, field in MESSAGE_FIELDS.items()
-                    if isinstance(field, Field)
-                },
-                "required": ["role", "content"],
-            },
+            "items": object_schema(MESSAGE_FIELDS),
         },
         required=True,
     ),
-    "system": Field(_parse_text_blocks, {"description": "What the model is told first.", **_TEXT}),
+    "system": _text("What the model is told first.", required=False),
     "tools": Refused(NO_TOOLS, ([],)),
     "tool_choice": Refused(NO_TOOLS, ({"type": "none"}, {"type": "auto"})),
     "thinking": Refused("Its models do not think aloud.", ({"type": "disabled"},)),

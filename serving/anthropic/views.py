@@ -13,12 +13,13 @@ from serving.anthropic.answers import MessageAnswer
 from serving.anthropic.openapi import describes_count_tokens, describes_messages
 from serving.anthropic.schemas import parse_count_request, parse_messages_request
 from serving.api_view import ApiView, GenerationView, caller_of
+from serving.chat.schemas import ChatRequest
 from serving.completions import CompletionStream
 from serving.errors import json_response
 from serving.middleware import request_id_of
 from serving.prompts import encode_chat
 from serving.receipts import Receipt, admitted
-from serving.schemas import ChatRequest, CompletionRequest
+from serving.schemas import CompletionRequest
 
 
 class MessagesView(GenerationView):

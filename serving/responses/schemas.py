@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from serving.chat.schemas import ROLES, ChatRequest
 from serving.errors import BadRequest, UnsupportedParameter
 from serving.fields import (
     Field,
@@ -12,14 +13,16 @@ from serving.fields import (
     boolean,
     integer,
     number,
+    object_schema,
     parse_fields,
     parse_text,
     string,
     wrong_type,
 )
 from serving.forms import Form
+from serving.messages import Message, parse_array, text_or_parts
 from serving.sampling import Sampling
-from serving.schemas import MODEL_FIELD, ROLES, ChatRequest, Message
+from serving.schemas import MODEL_FIELD
 
 NO_TOOLS = "It has no tools on this endpoint."
 
@@ -69,11 +72,7 @@ def parse_response_request(body: Any) -> ResponseRequest:
 def _parse_input(value: Any, path: str) -> tuple[Message, ...]:
     if isinstance(value, str):
         return (Message("user", parse_text(value, path)),)
-    if not isinstance(value, list):
-        raise wrong_type(path, "a string or an array of items", value)
-    if not value:
-        raise BadRequest(f"'{path}' must hold at least one item.", param=path)
-    return tuple(_parse_item(item, f"{path}[{i}]") for i, item in enumerate(value))
+    return parse_array(value, path, _parse_item, "items")
 
 
 def _parse_item(value: Any, path: str) -> Message:
@@ -82,22 +81,6 @@ def _parse_item(value: Any, path: str) -> Message:
     values = parse_fields(value, ITEM_FIELDS, frozenset({"id", "status", "phase"}), at=path)
     role = "system" if values["role"] == "developer" else values["role"]
     return Message(role, values["content"])
-
-
-def _parse_content(value: Any, path: str) -> str:
-    if isinstance(value, list):
-        return "".join(_parse_part(part, f"{path}[{i}]") for i, part in enumerate(value))
-    if not isinstance(value, str):
-        raise wrong_type(path, "a string or an array of text parts", value)
-    return parse_text(value, path)
-
-
-def _parse_part(value: Any, path: str) -> str:
-    if isinstance(value, dict) and value.get("type") in ("input_image", "input_file", "refusal"):
-        raise UnsupportedParameter(f"{path}.type", "Its models read text.")
-    ignored = frozenset({"annotations", "logprobs"})
-    text: str = parse_fields(value, PART_FIELDS, ignored, at=path)["text"]
-    return text
 
 
 def _parse_metadata(value: Any, path: str) -> dict[str, str]:
@@ -144,14 +127,15 @@ TEXT_FIELDS: dict[str, Field | Refused] = {
     "format": Field(_parse_format, {"type": "object"}),
     "verbosity": Refused("Ask for it in the prompt.", ("medium",)),
 }
-PART_FIELDS: dict[str, Field | Refused] = {
-    "type": string(required=True, choices=("input_text", "output_text")),
-    "text": string(required=True),
-}
 ITEM_FIELDS: dict[str, Field | Refused] = {
     "type": string(choices=("message",)),
     "role": string(required=True, choices=ROLES),
-    "content": Field(_parse_content, {"type": "string"}, required=True),
+    "content": text_or_parts(
+        "The text, or its parts.",
+        ("input_text", "output_text"),
+        {"input_image", "input_file", "refusal"},
+        frozenset({"annotations", "logprobs"}),
+    ),
 }
 IGNORED = frozenset(
     {
@@ -171,15 +155,7 @@ RESPONSE_FIELDS: dict[str, Field | Refused] = {
             "description": "A text, or messages.",
             "oneOf": [
                 {"type": "string"},
-                {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {
-                        "type": "object",
-                        "properties": {"role": {"type": "string", "enum": list(ROLES)}, "content": {}},
-                        "required": ["role", "content"],
-                    },
-                },
+                {"type": "array", "minItems": 1, "items": object_schema(ITEM_FIELDS)},
             ],
         },
         required=True,

@@ -9,8 +9,8 @@ from typing import Any
 from django.utils import timezone
 
 from serving.errors import BadRequest, NotFound
+from serving.messages import Message
 from serving.models import StoredResponse
-from serving.schemas import Message
 
 KEPT_FOR = timedelta(days=30)  # as OpenAI keeps them
 

@@ -9,10 +9,11 @@ import pytest
 
 from serving.anthropic.schemas import COUNT_FIELDS, MESSAGES_FIELDS
 from serving.anthropic.schemas import IGNORED as IGNORED_BY_MESSAGES
+from serving.chat.schemas import CHAT_FIELDS
 from serving.fields import Field, Refused
 from serving.responses.schemas import IGNORED as IGNORED_BY_RESPONSES
 from serving.responses.schemas import RESPONSE_FIELDS
-from serving.schemas import CHAT_FIELDS, COMPLETION_FIELDS, IGNORED
+from serving.schemas import COMPLETION_FIELDS, IGNORED
 from serving.tokens import DETOKENIZE_FIELDS, TOKENIZE_FIELDS
 from serving.urls import api_urlpatterns
 from tests.environment import REPOSITORY

@@ -9,8 +9,8 @@ from typing import Any
 import openai
 import pytest
 
+from serving.chat.schemas import parse_chat_request
 from serving.errors import BadRequest
-from serving.schemas import parse_chat_request
 from tests.server import Server
 
 HELLO: Any = [{"role": "user", "content": "Describe a person as JSON."}]

@@ -9,8 +9,9 @@ import openai
 import pytest
 import requests
 
+from serving.chat.schemas import parse_chat_request
 from serving.errors import BadRequest
-from serving.schemas import parse_chat_request, parse_completion_request
+from serving.schemas import parse_completion_request
 from tests.server import Server
 
 MODEL = "open-autoglm-7b"

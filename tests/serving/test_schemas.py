@@ -1,37 +1,28 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.chat.schemas import CHAT_FIELDS
 from serving.errors import BadRequest
 from serving.fields import Field, Refused
 from serving.schemas import (
-    CHAT_FIELDS,
     COMPLETION_FIELDS,
     IGNORED,
-    Message,
-    parse_chat_request,
     parse_completion_request,
     parse_json,
 )
+from tests.serving.bodies import json_values, refused_param
 
 COMPLETION = {"model": "m", "prompt": "hi"}
-CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def refusal(body: Any) -> BadRequest:
     with pytest.raises(BadRequest) as caught:
         parse_completion_request(body)
-    return caught.value
-
-
-def chat_refusal(**changes: Any) -> BadRequest:
-    with pytest.raises(BadRequest) as caught:
-        parse_chat_request({**CHAT, **changes})
     return caught.value
 
 
@@ -115,13 +106,6 @@ def test_an_unknown_field_is_refused_by_name() -> None:
     assert (error.param, error.code) == ("temprature", "unknown_parameter")
 
 
-def test_an_unknown_field_in_a_message_is_refused_by_its_path() -> None:
-    error = chat_refusal(
-        messages=[{"role": "user", "content": "a"}, {"role": "user", "content": "b", "x": 1}]
-    )
-    assert error.param == "messages[1].x"
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -131,19 +115,6 @@ def test_an_unknown_field_in_a_message_is_refused_by_its_path() -> None:
 )
 def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: Any) -> None:
     error = refusal({**COMPLETION, field: value})
-    assert (error.param, error.code) == (field, "unsupported_parameter")
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
-        ("reasoning_effort", "high"),
-    ],
-)
-def test_what_a_chat_cannot_honour_is_refused_by_name(field: str, value: Any) -> None:
-    error = chat_refusal(**{field: value})
     assert (error.param, error.code) == (field, "unsupported_parameter")
 
 
@@ -159,8 +130,6 @@ def test_defaults_that_clients_send_along_are_accepted() -> None:
         "repetition_penalty": 1.0,
     }
     assert parse_completion_request({**COMPLETION, **asked}) == parse_completion_request(COMPLETION)
-    chat = {"logprobs": False, "response_format": {"type": "text"}, "tools": [], "metadata": {"a": "b"}}
-    assert parse_chat_request({**CHAT, **chat}) == parse_chat_request(CHAT)
 
 
 def test_one_stop_string_is_a_list_of_one() -> None:
@@ -169,49 +138,6 @@ def test_one_stop_string_is_a_list_of_one() -> None:
 
 def test_prompts_times_n_is_bounded() -> None:
     assert refusal({**COMPLETION, "prompt": ["a"] * 65, "n": 2}).param == "n"
-
-
-def test_text_parts_of_a_message_are_put_together() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    request = parse_chat_request({**CHAT, "messages": [{"role": "user", "content": parts}]})
-    assert request.messages == (Message("user", "ab"),)
-
-
-def test_a_developer_message_is_a_system_message() -> None:
-    request = parse_chat_request({**CHAT, "messages": [{"role": "developer", "content": "a"}]})
-    assert request.messages == (Message("system", "a"),)
-
-
-def test_a_message_of_this_server_may_be_sent_back() -> None:
-    own: Any = {"role": "assistant", "content": "a", "refusal": None, "annotations": [], "tool_calls": None}
-    assert parse_chat_request({**CHAT, "messages": [own]}).messages == (Message("assistant", "a"),)
-
-
-@pytest.mark.parametrize(
-    ("message", "param"),
-    [
-        ("hi", "messages[0]"),
-        ({"content": "a"}, "messages[0].role"),
-        ({"role": "robot", "content": "a"}, "messages[0].role"),
-        ({"role": "user"}, "messages[0].content"),
-        ({"role": "user", "content": 1}, "messages[0].content"),
-        ({"role": "user", "content": ["a"]}, "messages[0].content[0]"),
-        ({"role": "user", "content": [{"type": "text"}]}, "messages[0].content[0].text"),
-        ({"role": "user", "content": [{"type": "image_url"}]}, "messages[0].content[0].type"),
-    ],
-)
-def test_a_wrong_message_is_refused_by_its_path(message: Any, param: str) -> None:
-    assert chat_refusal(messages=[message]).param == param
-
-
-def test_a_chat_needs_a_message() -> None:
-    assert chat_refusal(messages=[]).param == "messages"
-
-
-def test_max_completion_tokens_and_max_tokens_are_one_thing() -> None:
-    assert parse_chat_request({**CHAT, "max_tokens": 5}).sampling.max_tokens == 5
-    assert parse_chat_request({**CHAT, "max_completion_tokens": 5}).sampling.max_tokens == 5
-    assert chat_refusal(max_tokens=5, max_completion_tokens=6).param == "max_tokens"
 
 
 def test_answers_to_one_prompt_have_seeds_of_their_own() -> None:
@@ -243,29 +169,7 @@ def test_what_is_no_json_is_a_bad_request(body: bytes) -> None:
         parse_json(body)
 
 
-def refused_param(parse: Callable[[Any], object], body: Any) -> str | None:
-    """The field that is to blame; None when the body is accepted."""
-    try:
-        parse(body)
-    except BadRequest as error:
-        return error.param or "nothing"
-    return None
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
-
-
 @given(field=st.sampled_from(sorted(COMPLETION_FIELDS)), value=json_values)
 def test_no_value_of_a_completion_breaks_the_parser(field: str, value: Any) -> None:
     param = refused_param(parse_completion_request, {**COMPLETION, field: value})
-    assert param is None or param.startswith(field)
-
-
-@given(field=st.sampled_from(sorted(CHAT_FIELDS)), value=json_values)
-def test_no_value_of_a_chat_breaks_the_parser(field: str, value: Any) -> None:
-    param = refused_param(parse_chat_request, {**CHAT, field: value})
     assert param is None or param.startswith(field)

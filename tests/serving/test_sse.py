@@ -11,7 +11,8 @@ import pytest
 
 from apikeys.errors import ServiceError
 from serving import sse
-from serving.answers import ChatAnswer, TextAnswer
+from serving.answers import TextAnswer
+from serving.chat.answers import ChatAnswer
 from serving.completions import Delta, Usage
 from serving.errors import GenerationFailed
 
