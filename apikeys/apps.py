@@ -6,7 +6,8 @@ class ApiKeysConfig(AppConfig):
     verbose_name = "API keys"
 
     def ready(self) -> None:
-        from apikeys import known_keys
+        from apikeys import known_keys, projects
         from apikeys import openapi as openapi  # registers itself with the schema generator
 
         known_keys.connect_signals()
+        projects.connect_signals()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractUser
@@ -12,19 +12,25 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from apikeys import keys, known_keys
+from apikeys.bounds import Bounds
 from apikeys.errors import InvalidApiKey
-from apikeys.models import ApiKey
+from apikeys.models import ApiKey, Project, Tier, binding, limits_of
 
 SCHEMES = ("bearer", "apikey")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody known, who asks for something."""
+    """Somebody known, who asks for something. Nothing is allowed that is not said here."""
 
     user_id: int
     key_id: int | None  # None: a signed-in person in the playground
     source: Literal["api", "playground"]
+    project_id: int  # whose usage it is
+    scopes: frozenset[str] = frozenset()  # of scopes.SCOPES
+    models: tuple[str, ...] = ()  # names; none: all
+    bounds: tuple[Bounds, ...] = ()  # of key, project and user: those that limit anything
+    tier: Tier = "normal"
 
     @property
     def owner(self) -> str:
@@ -40,9 +46,19 @@ async def authenticate(authorization: str | None) -> Caller:
     return _caller(await _find_key_async(authorization))
 
 
-def playground_caller(user_id: int) -> Caller:
-    """The caller for somebody who has signed in to the site."""
-    return Caller(user_id=user_id, key_id=None, source="playground")
+async def playground_caller(user_id: int) -> Caller:
+    """The caller for somebody who has signed in to the site. Asks the database."""
+    project = await Project.objects.select_related("personal_of__limits").aget(personal_of_id=user_id)
+    limits = None if project.personal_of is None else limits_of(project.personal_of)
+    return Caller(
+        user_id=user_id,
+        key_id=None,
+        source="playground",
+        project_id=project.pk,
+        scopes=frozenset({"inference"}),
+        bounds=binding((f"project:{project.pk}", project), (f"user:{user_id}", limits)),
+        tier=cast(Tier, project.tier),
+    )
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -71,7 +87,16 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def _caller(key: ApiKey) -> Caller:
-    return Caller(user_id=key.owner_id, key_id=key.pk, source="api")
+    return Caller(
+        user_id=key.owner_id,
+        key_id=key.pk,
+        source="api",
+        project_id=key.project_id,
+        scopes=frozenset(key.scopes),
+        models=tuple(key.models),
+        bounds=key.all_bounds,
+        tier=cast(Tier, key.project.tier),
+    )
 
 
 async def _find_key_async(authorization: str | None) -> ApiKey:

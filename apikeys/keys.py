@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
-from apikeys import known_keys
-from apikeys.models import ApiKey
+from apikeys import known_keys, projects
+from apikeys.models import ApiKey, Project
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -34,12 +34,16 @@ _KEY = re.compile(rf"{BRAND}[0-9A-Za-z]{{{NAME_LENGTH + SECRET_LENGTH + CHECKSUM
 logger = logging.getLogger(__name__)
 
 
-def mint(user: AbstractUser, name: str, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
-    """A new key of ``user``, and its text: the only time that anybody sees it."""
+def mint(
+    user: AbstractUser, name: str, expires_at: datetime | None = None, project: Project | None = None
+) -> tuple[ApiKey, str]:
+    """A new key of ``user`` and its text: the only time that anybody sees it. It belongs to ``project``,
+    or to the user's personal one."""
     body = BRAND + "".join(secrets.choice(_BASE62) for _ in range(NAME_LENGTH + SECRET_LENGTH))
     plaintext = body + _checksum(body)
     key = ApiKey.objects.create(
         owner_id=user.pk,
+        project=project or projects.personal_project(user),
         name=name,
         prefix=plaintext[:PREFIX_LENGTH],
         hash=digest(plaintext),

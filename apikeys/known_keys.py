@@ -1,9 +1,10 @@
 """Keys that this process has looked up lately, so that a key in use costs no query.
 
 What is remembered is trusted for TRUSTED seconds after the database was asked; a watcher asks again, off
-the path of any request, before that time is over. So a key that is revoked, or whose owner is deactivated,
+the path of any request, before that time is over. So a key that is revoked, whose owner is deactivated,
+or whose limits, project or membership have changed,
 
-- by this process is refused at once: ``forget_key`` and the signals of both models see to that;
+- by this process is refused at once: ``forget_key`` and the signals of the models see to that;
 - by another process, or past the models, is refused within TRUSTED seconds.
 """
 
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 
 from django.contrib.auth import get_user_model
 from django.db import close_old_connections, connection, transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.db.models.signals import post_delete, post_save
 
-from apikeys.models import ApiKey
+from apikeys.models import ApiKey, Membership, Project, UserLimits
 
 TRUSTED = 1.0  # seconds
 ASK_EVERY = 0.4  # seconds; leaves the database as long to answer
@@ -52,7 +53,7 @@ class KnownKeys:
         self._thread: threading.Thread | None = None
 
     def get(self, digest: str) -> ApiKey | None:
-        """The key with its owner, as the database had it at most TRUSTED seconds ago. Asks nobody."""
+        """The key with owner and project, as the database had it at most TRUSTED seconds ago. Asks nobody."""
         known = self._known.get(digest)
         if known is None:
             return None
@@ -63,7 +64,7 @@ class KnownKeys:
     def look_up(self, prefix: str, digest: str) -> ApiKey | None:
         """The key that has this prefix, asked from the database; remembered if the hash is its own."""
         asked_at, forgotten = self._clock(), self._forgotten
-        key = ApiKey.objects.select_related("owner").filter(prefix=prefix).first()
+        key = _keys().filter(prefix=prefix).first()
         if key is not None and key.hash == digest:
             with self._lock:
                 if self._forgotten == forgotten:
@@ -76,6 +77,9 @@ class KnownKeys:
 
     def forget_keys_of(self, user_id: int) -> None:
         self._forget(lambda known: known.owner_id == user_id)
+
+    def forget_keys_in(self, project_id: int) -> None:
+        self._forget(lambda known: known.project_id == project_id)
 
     def start(self) -> None:
         self._stopping.clear()
@@ -97,7 +101,7 @@ class KnownKeys:
         found = {
             key.hash: key
             for at in range(0, len(ids), ASK_AT_ONCE)
-            for key in ApiKey.objects.select_related("owner").filter(pk__in=ids[at : at + ASK_AT_ONCE])
+            for key in _keys().filter(pk__in=ids[at : at + ASK_AT_ONCE])
         }
         with self._lock:
             if self._forgotten != forgotten:  # it may have been one of these: the next round tells
@@ -131,6 +135,11 @@ class KnownKeys:
         connection.close()
 
 
+def _keys() -> QuerySet[ApiKey]:
+    """With all that says what a key may do."""
+    return ApiKey.objects.select_related("owner__limits", "project")
+
+
 _known_keys = KnownKeys()
 get, look_up, forget_key, start, stop = (
     _known_keys.get,
@@ -146,6 +155,9 @@ def connect_signals() -> None:
     for signal in (post_save, post_delete):
         signal.connect(_key_changed, sender=ApiKey, dispatch_uid="known_keys")
         signal.connect(_user_changed, sender=get_user_model(), dispatch_uid="known_keys")
+        signal.connect(_project_changed, sender=Project, dispatch_uid="known_keys")
+        for model in (Membership, UserLimits):
+            signal.connect(_person_changed, sender=model, dispatch_uid="known_keys")
 
 
 def _key_changed(instance: ApiKey, **_: object) -> None:
@@ -154,3 +166,11 @@ def _key_changed(instance: ApiKey, **_: object) -> None:
 
 def _user_changed(instance: Model, **_: object) -> None:
     _known_keys.forget_keys_of(instance.pk)
+
+
+def _project_changed(instance: Project, **_: object) -> None:
+    _known_keys.forget_keys_in(instance.pk)
+
+
+def _person_changed(instance: Membership | UserLimits, **_: object) -> None:
+    _known_keys.forget_keys_of(instance.user_id)

@@ -22,7 +22,7 @@ BATCH = 500  # records in one transaction: a web request waits for the write loc
 BREATH = 0.02  # seconds between two batches, in which others get the write lock
 
 
-WHOSE = ("user_id", "key_id", "source", "model")
+WHOSE = ("project_id", "user_id", "key_id", "source", "model")
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +71,9 @@ def _roll_up_batch() -> int:
         batch = list(fresh.values_list("pk", flat=True)[:BATCH])
         records = UsageRecord.objects.filter(pk__in=batch)
         hour = TruncHour("started_at", tzinfo=UTC)
-        for user_id, key_id, source, model, start, *sums in group(
-            records, SUMS_OF_RECORDS, *WHOSE, hour=hour
-        ):
-            whose = {"user_id": user_id, "key_id": key_id, "source": source, "model": model, "hour": start}
-            _add(whose, Totals(*sums))
+        for row in group(records, SUMS_OF_RECORDS, *WHOSE, hour=hour):
+            whose = dict(zip((*WHOSE, "hour"), row, strict=False))
+            _add(whose, Totals(*row[len(whose) :]))
         # In the same transaction: a record is either fresh or in its rollup, never both or neither.
         records.update(rolled_up=True)
     return len(batch)

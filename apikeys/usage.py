@@ -21,7 +21,7 @@ from django.db import DataError, IntegrityError, close_old_connections, connecti
 from django.db.models import Q
 
 from apikeys.journal import Journal, Segment
-from apikeys.models import ApiKey, UsageRecord
+from apikeys.models import ApiKey, Project, UsageRecord
 
 BATCH = 1000  # records in one transaction
 GATHER = 0.2  # seconds in which a batch gathers, and by which a dashboard may be late
@@ -39,6 +39,7 @@ class UsageEvent:
     request_id: str
     user_id: int
     key_id: int | None
+    project_id: int | None  # None only in a line from before there were projects
     source: str
     endpoint: str
     model: str
@@ -59,7 +60,7 @@ class UsageEvent:
     @classmethod
     def from_line(cls, line: bytes) -> Self:
         """Raises ``ValueError`` or ``TypeError`` for a line that ``to_line`` did not write whole."""
-        fields = json.loads(line)
+        fields = {"project_id": None, **json.loads(line)}
         return cls(**{**fields, "started_at": datetime.fromisoformat(fields["started_at"])})
 
 
@@ -176,11 +177,20 @@ def _insert(records: Sequence[UsageRecord]) -> None:
 
 def _to_record(event: UsageEvent) -> UsageRecord:
     record = UsageRecord(**_fields_of(event))
+    if event.project_id is None:
+        record.project_id = _project_of(event)
     for field in _TEXTS:
         # The model's name is whatever the caller sent: too long, or not even text.
         text = getattr(record, field.name).replace("\0", "").encode(errors="replace").decode()
         setattr(record, field.name, text[: field.max_length])
     return record
+
+
+def _project_of(event: UsageEvent) -> int:
+    """0: nobody knows any more."""
+    key = event.key_id and ApiKey.objects.filter(pk=event.key_id).first()
+    personal = Project.objects.filter(personal_of_id=event.user_id).first()
+    return key.project_id if key else personal.pk if personal else 0
 
 
 def _note_use_of_keys(events: Sequence[UsageEvent]) -> None:

@@ -90,7 +90,7 @@ class PlaygroundConsumer(AsyncWebsocketConsumer):
         """Who speaks, by the session as it is now: it may have ended since the socket was opened."""
         session = SessionStore(self.scope["session"].session_key)
         user = await get_user({"session": session})  # type: ignore[typeddict-item]
-        return playground_caller(user.pk) if user.is_authenticated else None
+        return await playground_caller(user.pk) if user.is_authenticated else None
 
     async def _send(self, frame: Frame) -> None:
         await self.send(text_data=json.dumps(frame))

@@ -49,6 +49,7 @@ class Receipt:
                 request_id=self.request_id,
                 user_id=self.caller.user_id,
                 key_id=self.caller.key_id,
+                project_id=self.caller.project_id,
                 source=self.caller.source,
                 endpoint=self.endpoint,
                 model=self.model,

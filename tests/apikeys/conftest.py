@@ -25,6 +25,7 @@ def make_event(**fields: object) -> UsageEvent:
         "request_id": f"req-{next(_numbers)}",
         "user_id": 1,
         "key_id": None,
+        "project_id": 1,
         "source": "api",
         "endpoint": "/v1/chat/completions",
         "model": "smollm2",

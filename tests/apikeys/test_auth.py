@@ -15,6 +15,7 @@ from apikeys import keys
 from apikeys.auth import ApiKeyAuthentication, Caller, authenticate, playground_caller
 from apikeys.errors import InvalidApiKey
 from apikeys.models import ApiKey
+from apikeys.projects import personal_project
 from console.models import User
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +35,13 @@ def refusal_of(header: str | None) -> str:
 @pytest.mark.parametrize("scheme", ["Bearer", "ApiKey", "bearer", "APIKEY"])
 def test_a_key_opens_under_either_scheme(minted: Minted, scheme: str) -> None:
     key, plaintext = minted
-    assert caller_of(f"{scheme} {plaintext}") == Caller(key.owner_id, key.pk, "api")
+    assert caller_of(f"{scheme} {plaintext}") == Caller(
+        user_id=key.owner_id,
+        key_id=key.pk,
+        source="api",
+        project_id=key.project_id,
+        scopes=frozenset({"inference", "files"}),
+    )
 
 
 def test_one_query_finds_the_caller(
@@ -98,10 +105,12 @@ def test_a_refusal_is_a_401_with_a_challenge() -> None:
     assert refusal.value.headers == {"WWW-Authenticate": 'Bearer realm="api"'}
 
 
-def test_limits_go_by_key_for_programs_and_by_person_in_the_playground() -> None:
-    assert Caller(user_id=3, key_id=7, source="api").owner == "key:7"
-    assert playground_caller(3) == Caller(user_id=3, key_id=None, source="playground")
-    assert playground_caller(3).owner == "user:3"
+def test_limits_go_by_key_for_programs_and_by_person_in_the_playground(user: User) -> None:
+    assert Caller(user_id=3, key_id=7, source="api", project_id=1).owner == "key:7"
+    caller = async_to_sync(playground_caller)(user.pk)
+    assert (caller.owner, caller.source, caller.key_id) == (f"user:{user.pk}", "playground", None)
+    assert caller.project_id == personal_project(user).pk
+    assert caller.scopes == {"inference"}
 
 
 class WhoAmI(APIView):  # type: ignore[misc]

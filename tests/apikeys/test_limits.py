@@ -184,10 +184,10 @@ def test_a_permit_counts_as_in_flight_until_released_once() -> None:
 
 
 async def test_admit_goes_by_the_owner_of_the_caller() -> None:
-    caller = Caller(user_id=901, key_id=901, source="api")
+    caller = Caller(user_id=901, key_id=901, source="api", project_id=901)
     with pytest.raises(RateLimited):
         await admit_many(caller, 100)
-    await admit_many(Caller(user_id=901, key_id=902, source="api"), 50)
+    await admit_many(Caller(user_id=901, key_id=902, source="api", project_id=901), 50)
 
 
 async def admit_many(caller: Caller, count: int) -> None:

@@ -1,62 +1,23 @@
-"""Keys, and what was used with them."""
+"""What was used, request by request and hour by hour."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-NAME_LIMIT = 100  # characters in the name of a key
+from apikeys.models.keys import ApiKey
+from apikeys.models.projects import Project
 
 NOT_ROLLED_UP = models.Q(rolled_up=False)
-
-KeyStatus = Literal["active", "expired", "revoked"]
-
-
-class ApiKey(models.Model):
-    """A key of one person. The key itself is shown once, at minting; only its hash is kept.
-
-    Rows are made by ``keys.mint`` and ended by ``keys.revoke``, nowhere else.
-    """
-
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("owner")
-    )
-    name = models.CharField(_("name"), max_length=NAME_LIMIT)
-    prefix = models.CharField(_("prefix"), max_length=12, unique=True)
-    hash = models.CharField(max_length=64)
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
-    expiry_noted_at = models.DateTimeField(null=True, blank=True, editable=False)
-    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
-    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
-
-    class Meta:
-        verbose_name = _("API key")
-        verbose_name_plural = _("API keys")
-        ordering = ("-created_at", "-pk")
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…)"
-
-    @property
-    def status(self) -> KeyStatus:
-        if self.revoked_at is not None:
-            return "revoked"
-        if self.expires_at is not None and self.expires_at <= timezone.now():
-            return "expired"
-        return "active"
 
 
 class UsageRecord(models.Model):
     """One request of a known caller, however it ended.
 
     Usage outlives people and keys, and a request that ends just after its owner was deleted must still
-    be written: so the database does not check these two references, and deleting leaves them standing.
+    be written: so the database does not check these references, and deleting leaves them standing.
     """
 
     request_id = models.CharField(_("request"), max_length=64, unique=True)
@@ -69,6 +30,9 @@ class UsageRecord(models.Model):
     )
     key = models.ForeignKey(
         ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+    )
+    project = models.ForeignKey(
+        Project, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     source = models.CharField(_("source"), max_length=16)
     endpoint = models.CharField(_("endpoint"), max_length=64)
@@ -89,6 +53,7 @@ class UsageRecord(models.Model):
         verbose_name_plural = _("usage records")
         indexes = (
             models.Index(fields=("user", "started_at"), name="usage_user_started"),
+            models.Index(fields=("project", "started_at"), name="usage_project_started"),
             # Small at any size of the table: what the next rollup takes, and what dashboards add to rollups
             # (of one person; of everybody).
             models.Index(fields=("user", "started_at"), condition=NOT_ROLLED_UP, name="usage_fresh_of_user"),
@@ -113,6 +78,9 @@ class UsageRollup(models.Model):
     key = models.ForeignKey(
         ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
     )
+    project = models.ForeignKey(
+        Project, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
     source = models.CharField(max_length=16)
     model = models.CharField(max_length=200)
     requests = models.PositiveBigIntegerField(default=0)
@@ -128,6 +96,7 @@ class UsageRollup(models.Model):
         constraints = (
             # Coalesce, because NULLs are all different to a unique index.
             models.UniqueConstraint(
+                models.F("project"),
                 models.F("user"),
                 models.F("hour"),
                 Coalesce("key", 0),

@@ -1,0 +1,26 @@
+"""Who owns what, what binds them, what they used, and what was changed."""
+
+from apikeys.models.audit import AuditEntry
+from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
+from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
+from apikeys.models.projects import Membership, Project, ProjectInvitation, Role, Tier
+from apikeys.models.usage import NOT_ROLLED_UP, UsageRecord, UsageRollup
+
+__all__ = [
+    "NAME_LIMIT",
+    "NOT_ROLLED_UP",
+    "ApiKey",
+    "AuditEntry",
+    "KeyStatus",
+    "LimitFields",
+    "Membership",
+    "Project",
+    "ProjectInvitation",
+    "Role",
+    "Tier",
+    "UsageRecord",
+    "UsageRollup",
+    "UserLimits",
+    "binding",
+    "limits_of",
+]
