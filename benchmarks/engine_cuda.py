@@ -22,11 +22,12 @@ import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
 from benchmarks.report import write_result
-from serving.engine.core import EngineConfig, GenerationRequest, SamplingParams, SequenceOutput
-from serving.engine.cuda_runner import CudaRunner
+from serving.engine.core import EngineConfig, GenerationRequest, SequenceOutput
+from serving.engine.cuda.llama import RandomTensors
+from serving.engine.cuda.runner import CudaRunner
 from serving.engine.engine import Engine
-from serving.engine.llama import RandomTensors
 from serving.engine.models_file import ModelSource, ModelSpec
+from serving.engine.sampling.params import SamplingParams
 
 ROUNDS = 3
 PROMPT, NEW = 64, 256

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from serving.engine.core import EngineConfig, GenerationRequest, SamplingParams, SequenceOutput
+from serving.engine.core import EngineConfig, GenerationRequest, SequenceOutput
 from serving.engine.engine import Engine
-from serving.engine.native_runner import NativeRunner
+from serving.engine.native.runner import NativeRunner
+from serving.engine.sampling.params import SamplingParams
 
 CONFIG = EngineConfig(max_model_len=8192, kv_blocks=1024, block_size=16, max_batch_size=32)
 ROUNDS = 5

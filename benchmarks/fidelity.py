@@ -19,8 +19,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.report import write_result
-from serving.engine.core import BatchItem, GenerationRequest, SamplingParams, Sequence
-from serving.engine.native_runner import NativeRunner
+from serving.engine.core import BatchItem, GenerationRequest, Sequence
+from serving.engine.native.runner import NativeRunner
+from serving.engine.sampling.params import SamplingParams
 
 WINDOW = 1024
 TOKENS = 20 * WINDOW

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from serving.engine.core import EngineError, GenerationRequest, SequenceOutput
+from serving.engine.core import GenerationRequest, SequenceOutput
 from serving.engine.engine import Engine
+from serving.engine.errors import EngineError
 from serving.engine.stats import EngineStats
 
 if TYPE_CHECKING:  # importing it takes torch along, which the site can start without
     from serving.engine.loader import LoadedModel
-    from serving.engine.structured import GrammarCompiler
+    from serving.engine.sampling.structured import GrammarCompiler
     from serving.engine.tokenizer import Tokenizer
 
 

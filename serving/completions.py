@@ -19,8 +19,9 @@ from apikeys.limits import Permit, admit
 from serving import runtime
 from serving.backends import Backend
 from serving.chat.schemas import ChatRequest
-from serving.engine.core import EngineError, GenerationRequest, SequenceOutput, TokenLogprobs
+from serving.engine.core import GenerationRequest, SequenceOutput, TokenLogprobs
 from serving.engine.detokenizer import Detokenizer, StopMatcher
+from serving.engine.errors import EngineError
 from serving.errors import GenerationFailed, from_engine
 from serving.logprobs import UNKNOWN
 from serving.prompts import TokenizedPrompt, prompt_param, takes_no_time, tokenize

@@ -37,7 +37,7 @@ from django.http.response import HttpResponseBase
 from rest_framework import exceptions as drf
 
 from apikeys.errors import ServiceError
-from serving.engine import core as engine
+from serving.engine import errors as engine
 
 log = logging.getLogger(__name__)
 

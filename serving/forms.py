@@ -10,7 +10,7 @@ from serving.errors import BadRequest
 from serving.fields import Field, Refused, boolean, parse_fields, parse_text, string, wrong_type
 
 if TYPE_CHECKING:  # importing it takes transformers along, which the site can start without
-    from serving.engine.structured import GrammarKind
+    from serving.engine.sampling.structured import GrammarKind
 
 
 @dataclass(frozen=True, slots=True)

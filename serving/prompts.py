@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from serving.backends import Backend
 from serving.chat.schemas import ChatRequest
-from serving.engine.core import Grammar, InvalidRequest
+from serving.engine.errors import InvalidRequest
+from serving.engine.sampling.params import Grammar
 from serving.errors import BadRequest, ContextTooLong
 from serving.forms import Form
 from serving.messages import Message, Tail

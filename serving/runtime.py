@@ -15,7 +15,7 @@ from typing import Literal
 from django.conf import settings
 
 from serving.backends import Backend, LocalBackend
-from serving.engine.core import EngineError
+from serving.engine.errors import EngineError
 from serving.engine.models_file import ModelSpec, read_models_file
 from serving.errors import ModelNotFound, ModelNotReady
 

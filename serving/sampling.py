@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.engine.core import Grammar, SamplingParams
+from serving.engine.sampling.params import Grammar, SamplingParams
 from serving.errors import BadRequest
 from serving.fields import Field, Refused, boolean, integer, number, parse_text, wrong_type
 from serving.forms import FORM_FIELDS, Form, take_form

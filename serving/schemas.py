@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from serving.engine.core import MAX_LOGPROBS
+from serving.engine.sampling.params import MAX_LOGPROBS
 from serving.errors import BadRequest
 from serving.fields import (
     Field,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from serving.engine.core import MAX_LOGPROBS
+from serving.engine.sampling.params import MAX_LOGPROBS
 from serving.errors import BadRequest
 from serving.fields import (
     Field,

@@ -2,7 +2,6 @@
 cache can be read, typed and tested without a model.
 
     GenerationRequest  what a caller asks for: token ids in, SamplingParams
-    Grammar            a form that the answer must have; GrammarState is where one sequence is in it
     Sequence           that request while it runs: its tokens so far and where they lie in the cache
     BatchItem          the part of a sequence that one step computes
     StepResult         what a step computed: sampled tokens, and logprobs where they are asked for
@@ -12,65 +11,17 @@ cache can be read, typed and tested without a model.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from serving.engine.sampling.params import GrammarState, SamplingParams
 
 if TYPE_CHECKING:
-    from serving.engine.adjustments import Adjustments
-
-MAX_LOGPROBS = 20
+    from serving.engine.sampling.adjustments import Adjustments
 
 FinishReason = Literal["stop", "length", "abort", "error"]
-
-
-class EngineError(Exception):
-    """Base of everything the engine raises on purpose.
-
-    EngineError
-     ├─ ModelsFileError       models.toml cannot be used; says the line and the mend
-     ├─ ModelLoadError        a declared model could not be made ready
-     ├─ InvalidRequest        token ids or sampling parameters that cannot be run
-     ├─ ContextLengthExceeded prompt and max_tokens do not fit the model's context
-     ├─ QueueFull             the waiting queue is at its bound; carries ``retry_after`` seconds
-     ├─ DeviceFailed          the device cannot compute any more: the model must be loaded anew
-     └─ EngineStopped         the engine thread is not running
-    """
-
-
-class ModelsFileError(EngineError):
-    """models.toml cannot be used. The message names the line and what to write instead."""
-
-
-class ModelLoadError(EngineError):
-    """A declared model could not be made ready. The message is one line that says what to do."""
-
-
-class InvalidRequest(EngineError):
-    """Token ids or sampling parameters that no model can run."""
-
-
-class ContextLengthExceeded(EngineError):
-    """The prompt (plus what was asked to be generated) is longer than the model's context."""
-
-
-class QueueFull(EngineError):
-    """The waiting queue is full. ``retry_after``: seconds until a place is likely to be free."""
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(f"The engine's queue is full; try again in {retry_after:.0f} s.")
-        self.retry_after = retry_after
-
-
-class DeviceFailed(EngineError):
-    """The device under the model is lost to this runner. Only loading the model anew can help."""
-
-
-class EngineStopped(EngineError):
-    """The engine is not running: it was never started, was stopped, or its device failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,87 +34,6 @@ class EngineConfig:
     max_batch_size: int = 32
     prefill_chunk: int = 512
     max_waiting: int = 256
-
-
-class GrammarState(Protocol):
-    """Where one sequence is in its grammar. Not shared, for the engine thread alone."""
-
-    def allowed(self) -> Any:
-        """The tokens that may come next: a contiguous int32 array, a bit for each token of the
-        vocabulary, lowest first; the same array, refilled, at each call."""
-
-    def accept(self, token: int) -> None:
-        """``token`` has come."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing may follow."""
-
-    @property
-    def error(self) -> str | None:
-        """Why it cannot go on, or None."""
-
-
-class Grammar(Protocol):
-    """A compiled form that an answer must have; any number of sequences may start it."""
-
-    def start(self) -> GrammarState: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How to choose tokens. sampler.py states the rule; ``temperature`` 0 is greedy, and the defaults of
-    the rest are "off". Raises InvalidRequest.
-
-    ``logprobs`` and ``prompt_logprobs``: None for none, else how many of the most probable tokens to name
-    beside the one that stands there, from 0 to 20. ``min_tokens``: before so many no token that would end
-    the sequence is chosen. ``logit_bias``: token ids and what is added to their logits.
-
-    Stop *strings* are not here: text is matched outside the engine, which knows token ids only.
-    """
-
-    max_tokens: int = 16
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
-    seed: int | None = None
-    stop_token_ids: tuple[int, ...] = ()
-    ignore_eos: bool = False
-    min_tokens: int = 0
-    logprobs: int | None = None
-    prompt_logprobs: int | None = None
-    grammar: Grammar | None = None
-
-    def __post_init__(self) -> None:
-        penalties = (self.presence_penalty, self.frequency_penalty)
-        counts = [count for count in (self.logprobs, self.prompt_logprobs) if count is not None]
-        rules = {
-            "max_tokens must be at least 1.": self.max_tokens >= 1,
-            "min_tokens must be from 0 to max_tokens.": 0 <= self.min_tokens <= self.max_tokens,
-            "min_tokens cannot be joined with a grammar, which says itself when the answer may end.": (
-                self.grammar is None or self.min_tokens == 0
-            ),
-            "temperature must be 0 or more.": 0 <= self.temperature < math.inf,
-            "top_p must be above 0 and at most 1.": 0 < self.top_p <= 1,
-            "top_k must be 0 (off) or more.": self.top_k >= 0,
-            "min_p must be from 0 to 1.": 0 <= self.min_p <= 1,
-            "presence_penalty and frequency_penalty must be from -2 to 2.": all(
-                -2 <= penalty <= 2 for penalty in penalties
-            ),
-            "repetition_penalty must be above 0.": 0 < self.repetition_penalty < math.inf,
-            "logit_bias must be from -100 to 100.": all(
-                -100 <= bias <= 100 for bias in self.logit_bias.values()
-            ),
-            f"logprobs must be from 0 to {MAX_LOGPROBS}.": all(0 <= n <= MAX_LOGPROBS for n in counts),
-        }
-        for rule, kept in rules.items():
-            if not kept:
-                raise InvalidRequest(rule)
 
 
 @dataclass(frozen=True, slots=True)

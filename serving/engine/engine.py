@@ -12,23 +12,25 @@ import threading
 import time
 from collections.abc import Callable
 
-from serving.engine.adjustments import Adjustments
 from serving.engine.core import (
     BatchItem,
-    ContextLengthExceeded,
-    DeviceFailed,
     EngineConfig,
-    EngineStopped,
     GenerationRequest,
-    InvalidRequest,
     ModelRunner,
-    QueueFull,
     Sequence,
     SequenceOutput,
 )
+from serving.engine.errors import (
+    ContextLengthExceeded,
+    DeviceFailed,
+    EngineStopped,
+    InvalidRequest,
+    QueueFull,
+)
 from serving.engine.kv_cache import KVCache
 from serving.engine.outputs import judge, last_output
-from serving.engine.randomness import fresh_seed
+from serving.engine.sampling.adjustments import Adjustments
+from serving.engine.sampling.randomness import fresh_seed
 from serving.engine.scheduler import Scheduler
 from serving.engine.stats import EngineStats, Meter
 

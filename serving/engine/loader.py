@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from serving.engine.core import EngineConfig, EngineError, ModelLoadError, ModelRunner
-from serving.engine.cuda_runner import CudaRunner
-from serving.engine.kernels.build import KernelError, build, library_path
+from serving.engine.core import EngineConfig, ModelRunner
+from serving.engine.cuda.runner import CudaRunner
+from serving.engine.errors import EngineError, ModelLoadError
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSpec
-from serving.engine.native_runner import NativeRunner
+from serving.engine.native.kernels.build import KernelError, build, library_path
+from serving.engine.native.runner import NativeRunner
 from serving.engine.progress import Progress, Report
 from serving.engine.quiet import silence_libraries
-from serving.engine.structured import GrammarCompiler
+from serving.engine.sampling.structured import GrammarCompiler
 from serving.engine.tokenizer import Tokenizer
 from serving.engine.transformers_runner import load_transformers_runner
 

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from serving.engine.core import ModelLoadError
+from serving.engine.errors import ModelLoadError
 from serving.engine.models_file import ModelSource, ModelSpec
 from serving.engine.progress import Progress, Report
 

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from serving.engine.core import (
-    BatchItem,
-    FinishReason,
-    RequestTimes,
-    Sequence,
-    SequenceOutput,
-    TokenLogprobs,
-)
+from serving.engine.core import BatchItem, FinishReason, RequestTimes, Sequence, SequenceOutput, TokenLogprobs
 
 
 def judge(item: BatchItem, told: list[TokenLogprobs], eos: Collection[int]) -> SequenceOutput | None:

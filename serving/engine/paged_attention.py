@@ -18,7 +18,8 @@ from typing import Any, Self
 import torch
 from torch.nn import functional
 
-from serving.engine.core import BatchItem, ModelLoadError
+from serving.engine.core import BatchItem
+from serving.engine.errors import ModelLoadError
 
 NAME = "paged_blocks"
 

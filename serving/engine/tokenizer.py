@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from typing import Any
 
-from serving.engine.core import InvalidRequest
+from serving.engine.errors import InvalidRequest
 
 # How byte-level vocabularies write bytes: what can be seen as Latin-1 has it, the others from U+0100 on
 # (GPT-2's encoder.py).

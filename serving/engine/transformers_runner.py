@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AutoModelForCausalLM, BitsAndBytesConfig
 
-from serving.engine.core import BatchItem, DeviceFailed, ModelLoadError, StepResult
-from serving.engine.logprobs import batch_logprobs
+from serving.engine.core import BatchItem, StepResult
+from serving.engine.errors import DeviceFailed, ModelLoadError
 from serving.engine.models_file import ModelSpec
 from serving.engine.paged_attention import NAME, LayerShape, PagedStep, observe_layers, paged_attention
-from serving.engine.sampler import Sampler, SamplingRow
+from serving.engine.sampling.logprobs import batch_logprobs
+from serving.engine.sampling.sampler import Sampler, SamplingRow
 
 _SWITCH_SECONDS = 5e-5
 

@@ -11,13 +11,9 @@ from typing import Any
 import pytest
 
 from serving.backends import Generation, LocalBackend
-from serving.engine.core import (
-    ContextLengthExceeded,
-    EngineConfig,
-    GenerationRequest,
-    SamplingParams,
-    SequenceOutput,
-)
+from serving.engine.core import EngineConfig, GenerationRequest, SequenceOutput
+from serving.engine.errors import ContextLengthExceeded
+from serving.engine.sampling.params import SamplingParams
 from tests.serving.engine.fakes import BlockRunner, continuation
 
 

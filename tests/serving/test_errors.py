@@ -6,7 +6,7 @@ import pytest
 
 from apikeys.errors import RateLimited, ServiceError
 from serving import errors
-from serving.engine import core as engine
+from serving.engine import errors as engine
 
 BODY = {"error": {"message": "no", "type": "invalid_request_error", "param": "n", "code": None}}
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from serving.backends import LocalBackend
-from serving.engine.core import DeviceFailed, EngineStopped, GenerationRequest, SamplingParams, SequenceOutput
+from serving.engine.core import GenerationRequest, SequenceOutput
+from serving.engine.errors import DeviceFailed, EngineStopped
+from serving.engine.sampling.params import SamplingParams
 from serving.errors import ModelNotReady
 from serving.runtime import ModelStatus, Runtime
 

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from serving import runtime
-from serving.engine.core import ModelsFileError
+from serving.engine.errors import ModelsFileError
 from serving.engine.models_file import read_models_file
 
 NEEDED_BYTES = 100 * 2**20  # of free disk: the database, its journal, static files

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from serving.engine.loader import LoadedModel, load
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSpec, read_models_file
-from serving.engine.native_runner import NativeRunner
+from serving.engine.native.runner import NativeRunner
 from serving.engine.transformers_runner import TransformersRunner
 
 REPOSITORY = Path(__file__).parents[3]

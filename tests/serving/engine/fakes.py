@@ -9,15 +9,9 @@ from collections.abc import Sequence as Seq
 from dataclasses import replace
 from typing import Any
 
-from serving.engine.core import (
-    BatchItem,
-    EngineConfig,
-    GenerationRequest,
-    SamplingParams,
-    SequenceOutput,
-    StepResult,
-)
+from serving.engine.core import BatchItem, EngineConfig, GenerationRequest, SequenceOutput, StepResult
 from serving.engine.engine import Engine
+from serving.engine.sampling.params import SamplingParams
 
 VOCAB = 1000
 

@@ -11,16 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.engine.core import (
-    ContextLengthExceeded,
-    EngineStopped,
-    GenerationRequest,
-    InvalidRequest,
-    QueueFull,
-    SamplingParams,
-    SequenceOutput,
-)
+from serving.engine.core import GenerationRequest, SequenceOutput
 from serving.engine.engine import Engine
+from serving.engine.errors import ContextLengthExceeded, EngineStopped, InvalidRequest, QueueFull
+from serving.engine.sampling.params import SamplingParams
 from tests.serving.engine.fakes import CONFIG, VOCAB, BlockRunner, House, continuation, next_token
 
 

@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
-from serving.engine.core import (
-    BatchItem,
-    DeviceFailed,
-    EngineStopped,
-    GenerationRequest,
-    QueueFull,
-    SamplingParams,
-    StepResult,
-)
+from serving.engine.core import BatchItem, GenerationRequest, StepResult
 from serving.engine.engine import MAX_FAILURES_IN_A_ROW, Engine
+from serving.engine.errors import DeviceFailed, EngineStopped, QueueFull
+from serving.engine.sampling.params import SamplingParams
 from tests.serving.engine.fakes import CONFIG, BlockRunner, House, continuation
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence as Seq
 
 import pytest
 
-from serving.engine.core import GenerationRequest, SamplingParams, Sequence
+from serving.engine.core import GenerationRequest, Sequence
 from serving.engine.kv_cache import KVCache
+from serving.engine.sampling.params import SamplingParams
 
 
 def sequence(tokens: Seq[int]) -> Sequence:

@@ -11,11 +11,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config
 
-from serving.engine.core import GenerationRequest, ModelLoadError, SamplingParams, SequenceOutput
+from serving.engine.core import GenerationRequest, SequenceOutput
 from serving.engine.engine import Engine
+from serving.engine.errors import ModelLoadError
 from serving.engine.loader import engine_config, load
 from serving.engine.models_file import ModelSource, ModelSpec
-from serving.engine.native_runner import NativeRunner
+from serving.engine.native.runner import NativeRunner
+from serving.engine.sampling.params import SamplingParams
 from serving.engine.transformers_runner import TransformersRunner
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from serving.engine.core import ModelLoadError
+from serving.engine.errors import ModelLoadError
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSource, ModelSpec
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.engine.core import ModelsFileError
+from serving.engine.errors import ModelsFileError
 from serving.engine.models_file import ModelSource, ModelSpec, parse_models, read_models_file
 
 FULL = """

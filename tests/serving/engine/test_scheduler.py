@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 
-from serving.engine.core import BatchItem, EngineConfig, GenerationRequest, SamplingParams, Sequence
+from serving.engine.core import BatchItem, EngineConfig, GenerationRequest, Sequence
 from serving.engine.kv_cache import KVCache
+from serving.engine.sampling.params import SamplingParams
 from serving.engine.scheduler import Scheduler
 
 CONFIG = EngineConfig(max_model_len=1000, kv_blocks=64, block_size=4, max_batch_size=4, prefill_chunk=8)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from serving.engine.core import InvalidRequest
+from serving.engine.errors import InvalidRequest
 from serving.engine.tokenizer import Tokenizer
 
 

@@ -17,10 +17,12 @@ from transformers import (
     Qwen2Config,
 )
 
-from serving.engine.core import EngineConfig, GenerationRequest, ModelLoadError, ModelRunner, SamplingParams
+from serving.engine.core import EngineConfig, GenerationRequest, ModelRunner
 from serving.engine.engine import Engine
+from serving.engine.errors import ModelLoadError
 from serving.engine.loader import LoadedModel
 from serving.engine.models_file import ModelSpec
+from serving.engine.sampling.params import SamplingParams
 from serving.engine.transformers_runner import TransformersRunner, load_transformers_runner
 
 CONFIG = EngineConfig(max_model_len=512, kv_blocks=64, block_size=16, max_batch_size=8, prefill_chunk=64)

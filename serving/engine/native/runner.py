@@ -1,0 +1,252 @@
+"""The fast runner: Llama-shaped models with int8 or int4 weights on a CPU.
+
+One step is one call into C (``kernels/``): embedding, all layers, attention over the paged cache, the
+head and sampling. The GIL is given up once and taken back once, so web traffic does not stop the model.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import sys
+from collections.abc import Sequence as Seq
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers import AutoConfig
+
+from serving.engine.core import BatchItem, StepResult
+from serving.engine.end_tokens import end_tokens
+from serving.engine.errors import EngineError
+from serving.engine.models_file import ModelSpec
+from serving.engine.native.kernels.binding import Layer, Matrix, Model, load_library
+from serving.engine.native.quantize import Bits, Checkpoint, Floats, Quantizer, alternating, stacked
+from serving.engine.native.step import NativeStep
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+_BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
+_GROUP = 64
+_LANES = 16
+_MAX_HEAD = 256
+_SWITCH_SECONDS = 5e-4
+_DEFAULT_KERNELS = Path(__file__).resolve().parents[3] / "var" / "kernels"
+
+
+class NativeRunner:
+    """A ``ModelRunner`` over the C library."""
+
+    @staticmethod
+    def supports(config: Any, spec: ModelSpec) -> tuple[bool, str]:
+        """Whether this runner can run ``spec`` with the transformers ``config``, and why (not)."""
+        if spec.quantization not in _BITS:
+            return False, f"quantization {spec.quantization} is not {' or '.join(_BITS)}"
+        if spec.device_map not in ("auto", "cpu"):
+            return False, f"device {spec.device_map} is not a CPU"
+        if reason := _unsupported_shape(config, spec.max_model_len):
+            return False, reason
+        return True, f"{config.model_type} with {spec.quantization} weights on a CPU"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: Path,
+        quantization: str,
+        *,
+        name: str = "",
+        kernels_dir: Path = _DEFAULT_KERNELS,
+        processor: str = "native",
+        threads: int | None = None,
+    ) -> NativeRunner:
+        """Load a folder with config.json and safetensors. Raises KernelError when the C library cannot
+        be built here, CheckpointError when weights are missing."""
+        # A step takes the GIL back once. At Python's usual 5 ms, longer than a whole step, one busy thread
+        # would make that the larger part of the time.
+        sys.setswitchinterval(min(_SWITCH_SECONDS, sys.getswitchinterval()))
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        library = load_library(kernels_dir, processor)
+        weights = _Weights(library, Checkpoint(folder), config, _BITS[quantization])
+        return cls(library, weights, config, end_tokens(folder, config), name or folder.name, threads)
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        weights: _Weights,
+        config: Any,
+        eos_token_ids: frozenset[int],
+        name: str,
+        threads: int | None,
+    ) -> None:
+        self.name = name
+        self.vocab_size: int = config.vocab_size
+        self.eos_token_ids = eos_token_ids
+        self._library = library
+        self._weights = weights
+        self._kv_bytes: int = (
+            config.num_hidden_layers * config.num_key_value_heads * _head_dim(config) * 2 * 2
+        )
+        self._block_size = 0
+        self._cache: npt.NDArray[np.uint8] | None = None
+        self._handle = library.runner_new(ctypes.byref(weights.model), threads or usable_cores())
+        if not self._handle:
+            raise MemoryError("There is no memory for the runner's threads.")
+
+    def allocate(self, kv_blocks: int, block_size: int) -> None:
+        """The memory becomes resident as it is used. ``block_size``: a multiple of 16."""
+        if block_size % _LANES:
+            raise EngineError(f"block_size {block_size} is not a multiple of {_LANES}.")
+        self._cache = np.zeros(kv_blocks * block_size * self._kv_bytes + 64, np.uint8)
+        self._block_size = block_size
+        address = self._cache.ctypes.data
+        self._library.runner_set_cache(self._handle, address + -address % 64, kv_blocks, block_size)
+
+    def run(self, batch: Seq[BatchItem]) -> StepResult:
+        step = NativeStep(batch)
+        self._run(step)
+        return step.result()
+
+    def logits(self, item: BatchItem) -> Floats:
+        """The logits after each token of ``item``, shape (length, vocabulary): for measuring fidelity."""
+        logits = np.empty((item.length, self.vocab_size), np.float32)
+        self._run(NativeStep([item], logits.ctypes.data))
+        return logits
+
+    def weight_bytes(self) -> int:
+        return self._weights.bytes_held
+
+    def kv_bytes_per_token(self) -> int:
+        return self._kv_bytes
+
+    def close(self) -> None:
+        """End the threads and free what C holds. The runner cannot run again."""
+        if self._handle:
+            self._library.runner_free(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _run(self, step: NativeStep) -> None:
+        if self._library.runner_run(self._handle, ctypes.byref(step.structure)):
+            raise MemoryError(f"There is no memory for a step of {step.num_tokens} tokens.")
+
+
+class _Weights:
+    """A checkpoint's weights, packed, and the C structure that points at them."""
+
+    def __init__(self, library: ctypes.CDLL, checkpoint: Checkpoint, config: Any, bits: Bits) -> None:
+        self._checkpoint, self._bits = checkpoint, bits
+        self._quantizer = Quantizer(library, checkpoint)
+        self._layers = (Layer * config.num_hidden_layers)(
+            *(self._layer(f"model.layers.{index}.") for index in range(config.num_hidden_layers))
+        )
+        frequencies, scaling = rope_frequencies(config)
+        # Embedding and head stay at 8 bits, as GGUF's 4-bit files have them.
+        embedding = self._stack("model.embed_tokens.weight", bits=8)
+        tied = config.tie_word_embeddings or "lm_head.weight" not in checkpoint
+        self.model = Model(
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            head_dim=_head_dim(config),
+            vocabulary=config.vocab_size,
+            layers=config.num_hidden_layers,
+            epsilon=config.rms_norm_eps,
+            attention_scaling=scaling,
+            frequencies=self._quantizer.vector(frequencies),
+            final_norm=self._norm("model.norm.weight"),
+            embedding=embedding,
+            head=embedding if tied else self._stack("lm_head.weight", bits=8),
+            layer=self._layers,
+        )
+
+    @property
+    def bytes_held(self) -> int:
+        return self._quantizer.bytes_held
+
+    def _layer(self, prefix: str) -> Layer:
+        attention, mlp = prefix + "self_attn.", prefix + "mlp."
+        return Layer(
+            attention_norm=self._norm(prefix + "input_layernorm.weight"),
+            mlp_norm=self._norm(prefix + "post_attention_layernorm.weight"),
+            query_norm=self._norm_if_any(attention + "q_norm.weight"),
+            key_norm=self._norm_if_any(attention + "k_norm.weight"),
+            qkv=self._stack(*(f"{attention}{which}_proj.weight" for which in "qkv")),
+            out=self._stack(attention + "o_proj.weight"),
+            gate_up=self._quantizer.matrix(
+                alternating(self._checkpoint, mlp + "gate_proj.weight", mlp + "up_proj.weight"),
+                self._bits,
+                gated=True,
+            ),
+            down=self._stack(mlp + "down_proj.weight"),
+        )
+
+    def _stack(self, *names: str, bits: Bits | None = None) -> Matrix:
+        biases = [name.replace(".weight", ".bias") for name in names]
+        return self._quantizer.matrix(
+            stacked(self._checkpoint, names),
+            bits or self._bits,
+            biases=[bias for bias in biases if bias in self._checkpoint],
+        )
+
+    def _norm(self, name: str) -> int:
+        return self._quantizer.vector(self._checkpoint.vector(name))
+
+    def _norm_if_any(self, name: str) -> int | None:
+        return self._norm(name) if name in self._checkpoint else None
+
+
+def rope_frequencies(config: Any) -> tuple[Floats, float]:
+    """Radians per position for each pair of dimensions, and what cosines and sines are multiplied by.
+
+    ``llama3`` stretches long wavelengths (Llama 3.1, section 3.4.1 and its reference code)."""
+    rope = config.rope_parameters
+    dim = _head_dim(config)
+    frequencies = rope["rope_theta"] ** -(np.arange(0, dim, 2, dtype=np.float64) / dim)
+    if rope["rope_type"] == "llama3":
+        turns = rope["original_max_position_embeddings"] * frequencies / (2 * math.pi)
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        kept = np.clip((turns - low) / (high - low), 0, 1)
+        frequencies = frequencies * (kept + (1 - kept) / rope["factor"])
+    return frequencies.astype(np.float32), 1.0
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and its container's quota if there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def _unsupported_shape(config: Any, max_model_len: int | None) -> str | None:
+    if config.model_type not in FAMILIES:
+        return f"{config.model_type} is not one of {', '.join(FAMILIES)}"
+    if config.rope_parameters["rope_type"] not in ("default", "llama3"):
+        return f"rotary scaling {config.rope_parameters['rope_type']} is not default or llama3"
+    if config.hidden_act != "silu":
+        return f"activation {config.hidden_act} is not silu"
+    length = max_model_len or config.max_position_embeddings
+    if _sliding_window(config) < length:
+        return "attention over a sliding window"
+    widths = (config.hidden_size, config.intermediate_size, config.num_attention_heads * _head_dim(config))
+    if any(width % _GROUP for width in widths):
+        return f"widths {widths} are not multiples of {_GROUP}"
+    if _head_dim(config) % _LANES or _head_dim(config) > _MAX_HEAD:
+        return f"head dimension {_head_dim(config)} is not a multiple of {_LANES} up to {_MAX_HEAD}"
+    return None
+
+
+def _sliding_window(config: Any) -> float:
+    if getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None):
+        return float(config.sliding_window)
+    return math.inf
+
+
+def _head_dim(config: Any) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)

@@ -1,0 +1,162 @@
+"""Choosing the next tokens from logits, for a whole batch at once.
+
+The rule, for each row on its own, here and in native/kernels/sampling.c alike:
+
+1. Adjust: the logit of every token in the prompt or the output is divided by ``repetition_penalty`` if it
+   is positive, else multiplied by it; then ``logit_bias`` is added, and for a token that the output holds
+   n > 0 times ``presence_penalty + n * frequency_penalty`` taken away. Tokens that would end the sequence
+   too early (``min_tokens``) and those that the grammar does not allow cannot come.
+2. ``temperature`` 0 takes the most probable token, the lowest id of equals. Else divide the logits by it.
+3. Order tokens by falling probability, equals by rising id. Keep those at least ``min_p`` times as probable
+   as the first; of them the first ``top_k``; renormalise; of them the fewest first ones that together reach
+   ``top_p``; renormalise.
+4. Take the first token at which the running sum passes ``uniform(seed, position)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from serving.engine.core import BatchItem
+from serving.engine.sampling.adjustments import Adjustments
+from serving.engine.sampling.randomness import uniform
+
+# Below this a temperature is greedy: dividing by it would only overflow.
+_COLDEST = 1e-5
+# Nearly every draw falls among this many tokens; ordering a whole vocabulary takes 50 times as long.
+_HEAD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRow:
+    """What decides one row. ``draw`` is the row's uniform number in [0, 1); ``allowed`` as
+    ``GrammarState.allowed`` gives it."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    draw: float
+    min_p: float = 0.0
+    adjustments: Adjustments | None = None
+    allowed: Any = None
+
+    @classmethod
+    def of(cls, item: BatchItem) -> SamplingRow:
+        sequence, params = item.sequence, item.sequence.params
+        return cls(
+            params.temperature,
+            params.top_k,
+            params.top_p,
+            uniform(sequence.seed, item.start + item.length),
+            params.min_p,
+            sequence.adjustments,
+            None if sequence.grammar is None else sequence.grammar.allowed(),
+        )
+
+
+class Sampler:
+    def __call__(self, logits: torch.Tensor, rows: Seq[SamplingRow]) -> list[int]:
+        """Token ids for ``logits`` of shape (rows, vocabulary), any float dtype and device."""
+        logits = _changed(logits, rows)
+        tokens = _ids(logits.argmax(dim=-1))
+        warm = [index for index, row in enumerate(rows) if row.temperature > _COLDEST]
+        for width in (min(_HEAD, logits.shape[-1]), logits.shape[-1]):
+            if not warm:
+                break
+            drawn, certain = _draw(logits[warm].float(), [rows[index] for index in warm], width)
+            for index, token, sure in zip(warm, _ids(drawn), _ids(certain), strict=True):
+                if sure:
+                    tokens[index] = token
+            warm = [index for index, sure in zip(warm, _ids(certain), strict=True) if not sure]
+        return tokens
+
+
+def _changed(logits: torch.Tensor, rows: Seq[SamplingRow]) -> torch.Tensor:
+    """``logits`` adjusted and masked as ``rows`` say: a copy, or itself when they say nothing."""
+    adjusted = [(index, row.adjustments) for index, row in enumerate(rows) if row.adjustments is not None]
+    masked = [index for index, row in enumerate(rows) if row.allowed is not None]
+    if not adjusted and not masked:
+        return logits
+    logits = logits.to(torch.float32, copy=True)
+    if adjusted:
+        _adjust(logits, adjusted)
+    if masked:
+        words = torch.from_numpy(np.stack([rows[index].allowed for index in masked])).to(logits.device)
+        bits = words[:, :, None] >> torch.arange(32, device=logits.device, dtype=torch.int32) & 1
+        logits[masked] = logits[masked].where(bits.flatten(1)[:, : logits.shape[-1]] != 0, -math.inf)
+    return logits
+
+
+def _adjust(logits: torch.Tensor, adjusted: list[tuple[int, Adjustments]]) -> None:
+    """In place, all rows at once."""
+
+    def joined(arrays: list[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([np.asarray(values) for values in arrays])).to(logits.device)
+
+    changes = [change for _, change in adjusted]
+    index = joined([np.full(len(change.ids), row) for row, change in adjusted])
+    ids, factors = joined([c.ids for c in changes]).long(), joined([c.factors for c in changes])
+    before = logits[index, ids]
+    after = torch.where(before > 0, before / factors, before * factors)
+    logits[index, ids] = after + joined([c.offsets for c in changes])
+
+
+def _draw(logits: torch.Tensor, rows: Seq[SamplingRow], width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens drawn for ``rows`` from looking at the ``width`` most probable ones, and whether the whole
+    vocabulary would certainly have given the same."""
+
+    def column(values: list[float]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
+
+    temperature = column([row.temperature for row in rows])
+    top_k = column([row.top_k or logits.shape[-1] for row in rows]).clamp(max=logits.shape[-1])
+    top_p = column([row.top_p for row in rows])
+    draws = column([row.draw for row in rows])
+    least = column([math.log(row.min_p) if row.min_p else -math.inf for row in rows])
+
+    ordered, ids = most_probable(logits, width)
+    highest = ordered[:, :1].double()
+
+    def weigh(some: torch.Tensor) -> torch.Tensor:
+        # Sums of a whole vocabulary in float32 drift by more than rare tokens weigh.
+        exponents = (some.double() - highest) / temperature
+        return torch.where(exponents >= least, exponents.exp(), 0)
+
+    weights = weigh(ordered)
+    weights[torch.arange(width, device=logits.device) >= top_k] = 0
+    everything = weigh(logits).sum(dim=-1, keepdim=True)
+    sums = weights.cumsum(dim=-1)
+    total = torch.where(top_k < logits.shape[-1], sums[:, -1:], everything)
+
+    nucleus_ends_here = (sums[:, -1:] >= top_p * total) & (top_p < 1)
+    kept = torch.where(sums - weights < top_p * total, weights, 0)
+    sums = kept.cumsum(dim=-1)
+    mass = torch.where(nucleus_ends_here, sums[:, -1:], total)
+    chosen = (sums <= draws * mass).sum(dim=-1, keepdim=True)
+    # Rounding may push the draw past the last sum: the last kept token is meant then.
+    chosen = torch.minimum(chosen, (kept > 0).sum(dim=-1, keepdim=True) - 1).clamp(min=0)
+
+    # The least probable one seen may have unseen equals with lower ids.
+    certain = ordered.gather(-1, chosen) > ordered[:, -1:]
+    certain &= nucleus_ends_here | (top_p >= 1)
+    certain &= (top_k <= width) | (top_k == logits.shape[-1])
+    sees_everything = width == logits.shape[-1]
+    return ids.gather(-1, chosen)[:, 0], (certain | sees_everything)[:, 0]
+
+
+def most_probable(logits: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and ids of the ``width`` highest logits of each row, falling, equals by rising id."""
+    ids = logits.topk(width, dim=-1).indices.sort(dim=-1).values
+    ordered, places = logits.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
+    return ordered, ids.gather(-1, places)
+
+
+def _ids(tokens: torch.Tensor) -> list[int]:
+    ids: list[int] = tokens.tolist()
+    return ids

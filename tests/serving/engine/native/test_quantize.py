@@ -1,0 +1,112 @@
+"""Quantized weights stay faithful to those they were made from."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.fidelity import TOKENS, measure
+from serving.engine.native.kernels.binding import load_library
+from serving.engine.native.quantize import (
+    Bits,
+    Checkpoint,
+    CheckpointError,
+    Floats,
+    Quantizer,
+    alternating,
+    stacked,
+)
+
+KERNELS = Path(__file__).parents[4] / "var" / "kernels"
+
+
+def unpacked(weights: dict[str, torch.Tensor], names: list[str], bits: Bits, folder: Path) -> Floats:
+    """What the packed matrix of ``names`` decodes to."""
+    save_file(weights, folder / "model.safetensors")
+    library = load_library(KERNELS)
+    checkpoint = Checkpoint(folder)
+    quantizer = Quantizer(library, checkpoint)
+    matrix = quantizer.matrix(stacked(checkpoint, names), bits)
+    decode = library.matrix_row
+    decode.restype, decode.argtypes = None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+    rows = np.empty((matrix.outputs, matrix.inputs), np.float32)
+    for index, row in enumerate(rows):
+        decode(ctypes.byref(matrix), index, row.ctypes.data)
+    return rows
+
+
+def test_int8_is_off_by_at_most_half_a_step(tmp_path: Path) -> None:
+    weights = torch.randn(70, 128)
+    rows = unpacked({"w": weights}, ["w"], 8, tmp_path)
+    step = weights.abs().amax(1, keepdim=True).numpy() / 127
+    assert (np.abs(rows - weights.numpy()) <= step * 0.501).all()
+
+
+def test_int4_is_off_by_at_most_half_a_level_of_its_group(tmp_path: Path) -> None:
+    weights = torch.randn(64, 192)
+    rows = unpacked({"w": weights}, ["w"], 4, tmp_path)
+    groups = weights.view(64, 6, 32)
+    level = (groups.amax(2, keepdim=True) - groups.amin(2, keepdim=True)) / 15
+    grid = weights.abs().amax(1).view(64, 1, 1) / 127
+    error = torch.from_numpy(rows).view(64, 6, 32) - groups
+    assert (error.abs() <= level * 0.6 + grid * 1.6).all()
+    assert error.square().mean() < (level.square().mean() / 12 + grid.square().mean() / 12) * 1.3
+
+
+def test_weights_that_were_4_bit_before_come_through_int4_as_through_int8(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    scale, low = torch.rand(32, 8, 1) * 0.01 + 0.005, -torch.rand(32, 8, 1) * 0.1
+    codes = torch.randint(0, 16, (32, 8, 32))
+    codes[..., 0], codes[..., 1] = 0, 15  # what made them spread its levels from the least to the greatest
+    weights = (codes * scale + low).reshape(32, 256)
+    error4 = unpacked({"w": weights}, ["w"], 4, tmp_path) - weights.numpy()
+    error8 = unpacked({"w": weights}, ["w"], 8, tmp_path) - weights.numpy()
+    assert np.square(error4).mean() < 2.5 * np.square(error8).mean()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rows_of_one_value_are_kept(tmp_path: Path, value: float, bits: Bits) -> None:
+    rows = unpacked({"w": torch.full((33, 64), value)}, ["w"], bits, tmp_path)
+    assert np.abs(rows - value).max() <= 0.011 * abs(value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_every_float_type_is_read(tmp_path: Path, dtype: torch.dtype) -> None:
+    weights = torch.randn(32, 64).to(dtype)
+    rows = unpacked({"w": weights}, ["w"], 8, tmp_path)
+    assert np.abs(rows - weights.float().numpy()).max() < 0.02
+
+
+def test_matrices_are_stacked_in_order_and_alternate_by_sixteens(tmp_path: Path) -> None:
+    a, b = torch.ones(32, 64), torch.full((32, 64), 2.0)
+    rows = unpacked({"a": a, "b": b}, ["b", "a"], 8, tmp_path)
+    assert rows[:, 0].round().tolist() == [2.0] * 32 + [1.0] * 32
+    parts = alternating(Checkpoint(tmp_path), "a", "b")
+    assert [(part.name, part.first, part.output) for part in parts] == [
+        ("a", 0, 0), ("b", 0, 16), ("a", 16, 32), ("b", 16, 48),
+    ]  # fmt: skip
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no safetensors"):
+        Checkpoint(tmp_path)
+
+
+def test_other_types_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="I64"):
+        unpacked({"w": torch.ones(32, 64, dtype=torch.int64)}, ["w"], 8, tmp_path)
+
+
+def test_perplexity_stays_within_2_percent_in_int8_and_5_in_int4(model_folder: Path) -> None:
+    rows = {row.case: row for row in measure(model_folder)}
+    assert TOKENS >= 20_000
+    assert abs(rows["int8"].perplexity_change) < 0.02
+    assert abs(rows["int4"].perplexity_change) < 0.05
+    assert min(rows["int8"].agreement, rows["int4"].agreement) > 0.9
+    assert max(rows["int8"].kl, rows["int4"].kl) < 0.03
