@@ -107,47 +107,70 @@ def _adjust(logits: torch.Tensor, adjusted: list[tuple[int, Adjustments]]) -> No
     logits[index, ids] = after + joined([c.offsets for c in changes])
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What some rows ask for: columns (rows, 1) of float64. ``least``: the logarithm of min_p."""
+
+    temperature: torch.Tensor
+    top_k: torch.Tensor
+    top_p: torch.Tensor
+    least: torch.Tensor
+    draw: torch.Tensor
+
+    @classmethod
+    def of(cls, rows: Seq[SamplingRow], logits: torch.Tensor) -> _Asked:
+        def column(values: list[float]) -> torch.Tensor:
+            return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
+
+        vocabulary: int = logits.shape[-1]
+        return cls(
+            temperature=column([row.temperature for row in rows]),
+            top_k=column([min(row.top_k or vocabulary, vocabulary) for row in rows]),
+            top_p=column([row.top_p for row in rows]),
+            least=column([math.log(row.min_p) if row.min_p else -math.inf for row in rows]),
+            draw=column([row.draw for row in rows]),
+        )
+
+    def weigh(self, logits: torch.Tensor, highest: torch.Tensor) -> torch.Tensor:
+        """What ``logits`` weigh: the ``highest`` of its row 1, those that min_p leaves out nothing."""
+        # Sums of a whole vocabulary in float32 drift by more than rare tokens weigh.
+        exponents = (logits.double() - highest.double()) / self.temperature
+        return torch.where(exponents >= self.least, exponents.exp(), 0)
+
+
 def _draw(logits: torch.Tensor, rows: Seq[SamplingRow], width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens drawn for ``rows`` from looking at the ``width`` most probable ones, and whether the whole
     vocabulary would certainly have given the same."""
-
-    def column(values: list[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
-
-    temperature = column([row.temperature for row in rows])
-    top_k = column([row.top_k or logits.shape[-1] for row in rows]).clamp(max=logits.shape[-1])
-    top_p = column([row.top_p for row in rows])
-    draws = column([row.draw for row in rows])
-    least = column([math.log(row.min_p) if row.min_p else -math.inf for row in rows])
-
+    asked, vocabulary = _Asked.of(rows, logits), logits.shape[-1]
     ordered, ids = most_probable(logits, width)
-    highest = ordered[:, :1].double()
-
-    def weigh(some: torch.Tensor) -> torch.Tensor:
-        # Sums of a whole vocabulary in float32 drift by more than rare tokens weigh.
-        exponents = (some.double() - highest) / temperature
-        return torch.where(exponents >= least, exponents.exp(), 0)
-
-    weights = weigh(ordered)
-    weights[torch.arange(width, device=logits.device) >= top_k] = 0
-    everything = weigh(logits).sum(dim=-1, keepdim=True)
-    sums = weights.cumsum(dim=-1)
-    total = torch.where(top_k < logits.shape[-1], sums[:, -1:], everything)
-
-    nucleus_ends_here = (sums[:, -1:] >= top_p * total) & (top_p < 1)
-    kept = torch.where(sums - weights < top_p * total, weights, 0)
-    sums = kept.cumsum(dim=-1)
-    mass = torch.where(nucleus_ends_here, sums[:, -1:], total)
-    chosen = (sums <= draws * mass).sum(dim=-1, keepdim=True)
-    # Rounding may push the draw past the last sum: the last kept token is meant then.
-    chosen = torch.minimum(chosen, (kept > 0).sum(dim=-1, keepdim=True) - 1).clamp(min=0)
+    weights = asked.weigh(ordered, ordered[:, :1])
+    weights[torch.arange(width, device=logits.device) >= asked.top_k] = 0
+    everything = asked.weigh(logits, ordered[:, :1]).sum(dim=-1, keepdim=True)
+    chosen, nucleus_ends_here = _choose(weights, everything, asked, vocabulary)
 
     # The least probable one seen may have unseen equals with lower ids.
     certain = ordered.gather(-1, chosen) > ordered[:, -1:]
-    certain &= nucleus_ends_here | (top_p >= 1)
-    certain &= (top_k <= width) | (top_k == logits.shape[-1])
-    sees_everything = width == logits.shape[-1]
+    certain &= nucleus_ends_here | (asked.top_p >= 1)
+    certain &= (asked.top_k <= width) | (asked.top_k == vocabulary)
+    sees_everything = width == vocabulary
     return ids.gather(-1, chosen)[:, 0], (certain | sees_everything)[:, 0]
+
+
+def _choose(
+    weights: torch.Tensor, everything: torch.Tensor, asked: _Asked, vocabulary: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Columns: the place that the draw takes in ``weights`` (rows, width), which fall, and whether top_p's
+    nucleus ends among them. ``everything``: what the whole vocabulary weighs."""
+    sums = weights.cumsum(dim=-1)
+    total = torch.where(asked.top_k < vocabulary, sums[:, -1:], everything)
+    nucleus_ends_here = (sums[:, -1:] >= asked.top_p * total) & (asked.top_p < 1)
+    kept = torch.where(sums - weights < asked.top_p * total, weights, 0)
+    sums = kept.cumsum(dim=-1)
+    mass = torch.where(nucleus_ends_here, sums[:, -1:], total)
+    chosen = (sums <= asked.draw * mass).sum(dim=-1, keepdim=True)
+    # Rounding may push the draw past the last sum: the last kept token is meant then.
+    last = (kept > 0).sum(dim=-1, keepdim=True) - 1
+    return torch.minimum(chosen, last).clamp(min=0), nucleus_ends_here
 
 
 def most_probable(logits: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
