@@ -17,7 +17,8 @@ from pytest_django import DjangoAssertNumQueries
 from apikeys import keys, known_keys
 from apikeys.auth import authenticate
 from apikeys.errors import InvalidApiKey
-from apikeys.known_keys import KEEP, TRUSTED, KnownKeys
+from apikeys.known import KEEP, TRUSTED
+from apikeys.known_keys import KnownKeys
 from apikeys.models import ApiKey
 from console.models import User
 from tests.server import Server
