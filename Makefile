@@ -1,5 +1,6 @@
 # make run     the site on http://127.0.0.1:8000, with a real model loaded
 # make test    every test, on the real parts
+# make test-services  the same on PostgreSQL, Redis and RabbitMQ
 # make check   format, lint, types, import contracts
 # make bench   the benchmarks, into benchmarks/results/
 #
@@ -7,12 +8,14 @@
 # from the environment: PORT=8001 make run
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-engine bench-gateway setup setup-dev
+.PHONY: help run test test-services check format bench bench-engine bench-gateway setup setup-dev
 .SUFFIXES:
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location
+# What runs on the services too: the engine knows none of them.
+SERVED := tests --ignore=tests/serving/engine
 MESSAGES := $(wildcard locale/*/LC_MESSAGES/*.po)
 
 # The last thing printed when a set-up step fails: what happened and what to do.
@@ -26,6 +29,9 @@ run: setup
 
 test: setup-dev
 	@$(BIN)/python -m pytest
+
+test-services: setup-dev .venv/.services
+	@$(BIN)/python -m tests.services $(BIN)/python -m pytest $(SERVED)
 
 check: setup-dev
 	@$(BIN)/ruff format --check .
@@ -80,6 +86,15 @@ node_modules/.installed: package.json package-lock.json | .venv/bin/python
 
 %.mo: %.po .venv/.installed
 	@$(BIN)/python locale/compile.py $< $@
+
+.venv/.services: | .venv/bin/python
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 && command -v redis-server >/dev/null && command -v rabbitmq-server >/dev/null || { \
+	  echo "Installing PostgreSQL, Redis and RabbitMQ for the tests ..."; \
+	  sudo=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
+	  $$sudo apt-get update -qq && \
+	  $$sudo apt-get install -y -qq --no-install-recommends postgresql redis-server rabbitmq-server >/dev/null; \
+	} || { echo "These tests need PostgreSQL, Redis and RabbitMQ: install them (apt install postgresql redis-server rabbitmq-server) and run make test-services again."; exit 1; }
+	@touch $@
 
 # The browser tests drive a real Chromium.
 .venv/.chromium: .venv/.installed-dev

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 
 def env(name: str, default: str = "") -> str:
@@ -31,6 +33,48 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
 
 def env_list(name: str) -> list[str]:
     return [part.strip() for part in env(name).split(",") if part.strip()]
+
+
+def env_url(name: str, *schemes: str) -> str:
+    """The address of a service, empty when there is none."""
+    url = env(name)
+    if url:
+        _split_url(name, url, schemes)
+    return url
+
+
+def env_postgresql(name: str) -> dict[str, Any] | None:
+    """Django's settings for a database from ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE``;
+    the options are libpq's. None when there is none."""
+    url = env(name)
+    if not url:
+        return None
+    parts = _split_url(name, url, ("postgresql", "postgres"))
+    if not parts.path.strip("/"):
+        raise SystemExit(f"{name} names no database. Put it at the end: postgresql://HOST/DATABASE")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.strip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "OPTIONS": {"connect_timeout": "5", **dict(parse_qsl(parts.query))},
+    }
+
+
+def _split_url(name: str, url: str, schemes: tuple[str, ...]) -> SplitResult:
+    """Says nothing of ``url`` itself where it is wrong: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError when it is no number
+    except ValueError:
+        raise SystemExit(
+            f"{name} cannot be read as a URL. Write special characters of a password as %40 and the like."
+        ) from None
+    if parts.scheme not in schemes:
+        raise SystemExit(f"{name} does not start with {' or '.join(f'{one}://' for one in schemes)}.")
+    return parts
 
 
 def make_folder(name: str, folder: Path) -> None:

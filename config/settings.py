@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
-from config.env import env, env_choice, env_int, env_list, env_secret, make_folder
+from config.env import (
+    env,
+    env_choice,
+    env_int,
+    env_list,
+    env_postgresql,
+    env_secret,
+    env_url,
+    make_folder,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -115,26 +125,36 @@ TEMPLATES = [
 
 # -- Database, cache, channel layer -----------------------------------------------------------
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "console.sqlite3",
-        "OPTIONS": {
-            "timeout": 20,
-            # A transaction that reads and then writes must take the write lock at its start:
-            # upgrading later fails at once instead of waiting.
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
-        },
-        # A file, as in production: an in-memory one has no WAL and locks whole tables.
-        "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
-    }
+_SQLITE = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": DATA_DIR / "console.sqlite3",
+    "OPTIONS": {
+        "timeout": 20,
+        # A transaction that reads and then writes must take the write lock at its start:
+        # upgrading later fails at once instead of waiting.
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    },
+    # A file, as in production: an in-memory one has no WAL and locks whole tables.
+    "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
 }
+DATABASES = {"default": env_postgresql("DATABASE_URL") or _SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# django-ratelimit wants a cache shared by all processes. This server is one process, so its
+# Shared by all servers: limits, the cache and the channel layer. Without it each server has its own.
+REDIS_URL = env_url("REDIS_URL", "redis", "rediss")
+CACHES: dict[str, dict[str, Any]]
+CHANNEL_LAYERS: dict[str, dict[str, Any]]
+if REDIS_URL:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+    CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    }
+else:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# django-ratelimit wants a cache shared by all processes. Without Redis there is one process, and its
 # own memory is that cache.
 SILENCED_SYSTEM_CHECKS = ["django_ratelimit.E003", "django_ratelimit.W001"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -20,6 +21,14 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of the parts that this run has not are none of its own."""
+    others = "embedded" if os.environ.get("REDIS_URL") else "services"
+    deselected = [item for item in items if item.get_closest_marker(others)]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if not item.get_closest_marker(others)]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,15 +14,10 @@ from typing import Self
 import requests
 
 from tests.environment import REPOSITORY, make_data_dir
+from tests.services import free_port, share
 
 START_TIMEOUT = 240.0  # seconds; the first start on a machine converts the model
 STOP_TIMEOUT = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:
@@ -39,25 +33,41 @@ class Server:
             **os.environ,
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
+            **share(self.data_dir),
             **environment,
             "DATA_DIR": str(self.data_dir),
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.start()
         self.wait_ready()
+        if self.environment.get("BROKER_URL"):
+            self._start_worker()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if self._worker is not None:
+            self._worker.terminate()
+            self._worker.wait(STOP_TIMEOUT)
 
     def start(self) -> None:
+        self.process = self._run("manage.py", "serve")
+
+    def _start_worker(self) -> None:
+        """Celery's worker and beat, as an operator who has a broker runs them."""
+        schedule = str(self.data_dir / "celerybeat-schedule")
+        options = ["--beat", "--schedule", schedule, "--pool", "solo", "--loglevel", "WARNING"]
+        self._worker = self._run("-m", "celery", "-A", "config", "worker", *options)
+
+    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve"],
+            return subprocess.Popen(
+                [sys.executable, *arguments],
                 cwd=REPOSITORY,
                 env=self.environment,
                 stdout=log,

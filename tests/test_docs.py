@@ -33,7 +33,7 @@ def test_settings_page_names_every_variable() -> None:
     text = (REPOSITORY / "docs" / "settings.md").read_text()
     names = {
         part.split('"')[0]
-        for call in ("env(", "env_int(", "env_list(", "env_secret(")
+        for call in ("env(", "env_int(", "env_list(", "env_secret(", "env_url(", "env_postgresql(")
         for part in source.split(call + '"')[1:]
     }
     assert {name for name in names if f"`{name}`" not in text} == set()

@@ -163,6 +163,7 @@ def test_breakdowns_put_the_busiest_first(record: Record, user: User) -> None:
     assert (busiest.model, busiest.totals.requests) == ("big", 5)
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize(("user_id", "index"), [(1, "usage_fresh_of_user"), (None, "usage_fresh ")])
 def test_counting_reads_only_rollups_and_what_they_lack(db: None, user_id: int | None, index: str) -> None:
     with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:

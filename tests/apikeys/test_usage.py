@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,7 +18,9 @@ from apikeys.journal import Journal
 from apikeys.models import ApiKey, UsageRecord
 from apikeys.usage import UsageEvent, UsageWriter
 from tests.apikeys.conftest import NOON, make_event
+from tests.database import read
 from tests.environment import REPOSITORY
+from tests.services import share
 
 Minted = tuple[ApiKey, str]
 Record = Callable[..., list[UsageEvent]]
@@ -197,6 +198,7 @@ class Site:
         self.data_dir = data_dir
         self.environment = {
             **os.environ,
+            **share(data_dir),
             "DATA_DIR": str(data_dir),
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }
@@ -217,8 +219,8 @@ class Site:
         )
 
     def request_ids(self) -> list[str]:
-        with sqlite3.connect(self.data_dir / "console.sqlite3") as database:
-            return [row[0] for row in database.execute("SELECT request_id FROM apikeys_usagerecord")]
+        rows = read(self.environment, "SELECT request_id FROM apikeys_usagerecord")
+        return [row["request_id"] for row in rows]
 
     def journal(self) -> list[Path]:
         return list((self.data_dir / "journal").glob("*.jsonl"))

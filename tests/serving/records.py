@@ -1,21 +1,18 @@
-"""Reads usage records straight from a server's database, as whoever checks its bills would."""
+"""Usage records, straight from a server's database."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import Any
 
+from tests.database import read
 from tests.server import Server
 
 WITHIN = 10.0  # seconds
 
 
 def find_records(server: Server, request_id: str) -> list[dict[str, Any]]:
-    with sqlite3.connect(server.data_dir / "console.sqlite3", timeout=20) as database:
-        database.row_factory = sqlite3.Row
-        rows = database.execute("SELECT * FROM apikeys_usagerecord WHERE request_id = ?", (request_id,))
-        return [dict(row) for row in rows]
+    return read(server.environment, "SELECT * FROM apikeys_usagerecord WHERE request_id = ?", request_id)
 
 
 def wait_for_record(server: Server, request_id: str) -> dict[str, Any]:

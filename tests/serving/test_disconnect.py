@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import Any
 
 import pytest
 import requests
 
+from tests.database import read
 from tests.server import Server
 from tests.serving.records import find_records, wait_for_record
 
@@ -80,13 +80,9 @@ def test_a_stream_read_to_its_end_is_no_abort(server: Server, api_key: str) -> N
 def wait_for_newest_abort(server: Server) -> dict[str, Any]:
     """The client never saw the request's id."""
     deadline = time.monotonic() + 10
+    query = "SELECT * FROM apikeys_usagerecord WHERE status = 499 AND NOT stream ORDER BY id DESC LIMIT 1"
     while time.monotonic() < deadline:
-        with sqlite3.connect(server.data_dir / "console.sqlite3", timeout=20) as database:
-            database.row_factory = sqlite3.Row
-            row = database.execute(
-                "SELECT * FROM apikeys_usagerecord WHERE status = 499 AND stream = 0 ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-        if row is not None:
-            return dict(row)
+        for row in read(server.environment, query):
+            return row
         time.sleep(0.05)
     raise AssertionError("no aborted request was recorded")
