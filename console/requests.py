@@ -10,6 +10,8 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 
+from apikeys.addresses import client_address
+from apikeys.audit import Actor
 from console.models import User
 
 P = ParamSpec("P")
@@ -19,6 +21,11 @@ class PersonRequest(HttpRequest):
     """A request of somebody who is signed in."""
 
     user: User
+
+
+def actor_of(request: PersonRequest) -> Actor:
+    """Who the audit log says has done what this request does."""
+    return Actor(request.user.pk, request.user.email, "console", client_address(request))
 
 
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
 from django.conf import settings
@@ -14,6 +15,7 @@ from apikeys.bounds import Bounds
 from apikeys.models.limits import LimitFields, binding, limits_of
 from apikeys.models.projects import Project
 from apikeys.scopes import default_scopes
+from apikeys.validation import validate_models, validate_networks, validate_scopes
 
 NAME_LIMIT = 100  # characters in the name of a key
 NOTES_LIMIT = 2000  # characters of notes
@@ -43,14 +45,16 @@ class ApiKey(LimitFields):
     project = models.ForeignKey(
         Project, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("project")
     )
-    scopes = models.JSONField(_("scopes"), default=default_scopes)  # of scopes.SCOPES
-    networks = models.JSONField(_("networks"), default=list, blank=True)  # CIDR; none: all
+    scopes = models.JSONField(_("scopes"), default=default_scopes, validators=[validate_scopes])
+    networks = models.JSONField(
+        _("networks"), default=list, blank=True, validators=[validate_networks]
+    )  # CIDR; none: all
     notes = models.TextField(_("notes"), max_length=NOTES_LIMIT, blank=True)
     replaced_by = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="replaces"
     )
     # Names; none: all. The last field, because its name hides the module's from here on.
-    models = models.JSONField(_("models"), default=list, blank=True)
+    models = models.JSONField(_("models"), default=list, blank=True, validators=[validate_models])
 
     class Meta:
         verbose_name = _("API key")
@@ -68,6 +72,10 @@ class ApiKey(LimitFields):
             (f"project:{self.project_id}", self.project),
             (f"user:{self.owner_id}", limits_of(self.owner)),
         )
+
+    @cached_property
+    def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(network) for network in self.networks)
 
     @property
     def status(self) -> KeyStatus:

@@ -13,7 +13,7 @@ from apikeys import keys as issued_keys
 from apikeys.models import ApiKey
 from console import once
 from console.forms import MintForm
-from console.requests import PersonRequest, person_required
+from console.requests import PersonRequest, actor_of, person_required
 from console.snippets import quick_start
 from console.throttle import Limit, throttled
 
@@ -32,7 +32,9 @@ def mint(request: PersonRequest) -> HttpResponse:
     form = MintForm(request.POST)
     if not form.is_valid():
         return _page(request, form, status=400)
-    key, plaintext = issued_keys.mint(request.user, form.cleaned_data["name"], form.expires_at())
+    key, plaintext = issued_keys.mint(
+        request.user, form.cleaned_data["name"], form.expires_at(), by=actor_of(request)
+    )
     once.put(request, "key", {"name": key.name, "plaintext": plaintext})
     return redirect("console:keys")
 
@@ -41,7 +43,7 @@ def mint(request: PersonRequest) -> HttpResponse:
 @require_POST
 def revoke(request: PersonRequest, key_id: int) -> HttpResponse:
     key = get_object_or_404(ApiKey, pk=key_id, owner=request.user)
-    issued_keys.revoke(key)
+    issued_keys.revoke(key, by=actor_of(request))
     messages.success(request, _("“%s” is revoked. Calls with it are refused from now on.") % key.name)
     return redirect("console:keys")
 

@@ -2,11 +2,18 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.core.exceptions import ValidationError
+from django.db.models import F
 from django.utils import timezone
 
-from apikeys import keys
+from apikeys import keys, known_keys
+from apikeys.audit import SYSTEM
+from apikeys.auth import Caller, authenticate
+from apikeys.errors import InvalidApiKey
 from apikeys.models import ApiKey
 from console.models import User
 
@@ -74,3 +81,68 @@ def test_revoking_twice_keeps_the_first_moment(minted: Minted) -> None:
     assert first is not None
     keys.revoke(key)
     assert key.revoked_at == first
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("scopes", []),
+        ("scopes", ["everything"]),
+        ("networks", ["203.0.113.7/24"]),  # bits below the mask: most likely not what was meant
+        ("networks", ["example.com"]),
+        ("networks", "203.0.113.0/24"),
+        ("networks", [f"203.0.113.{n}" for n in range(101)]),
+        ("models", [""]),
+        ("requests_per_minute", 0),
+        ("daily_money", Decimal(-1)),
+        ("name", ""),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_the_column(minted: Minted, column: str, value: object) -> None:
+    key, _ = minted
+    with pytest.raises(ValidationError) as refusal:
+        keys.edit(key, by=SYSTEM, **{column: value})  # type: ignore[arg-type]
+    assert list(refusal.value.message_dict) == [column]
+
+
+def test_both_keys_work_while_one_replaces_the_other(minted: Minted) -> None:
+    key, plaintext = minted
+    keys.edit(key, by=SYSTEM, scopes=["files"], daily_tokens=5, notes="the build")
+    successor, new = keys.rotate(key, timedelta(hours=1), by=SYSTEM)
+    assert (successor.name, successor.scopes, successor.daily_tokens) == ("laptop", ["files"], 5)
+    assert [caller_of(text).key_id for text in (plaintext, new)] == [key.pk, successor.pk]
+    key.refresh_from_db()
+    assert key.replaced_by == successor
+    assert key.expires_at is not None
+    ApiKey.objects.filter(pk=key.pk).update(expires_at=key.expires_at - timedelta(hours=1))
+    known_keys.forget_key(key)
+    assert caller_of(new).key_id == successor.pk
+    with pytest.raises(InvalidApiKey, match="expired"):
+        caller_of(plaintext)
+
+
+def test_replacing_a_key_does_not_make_the_old_one_live_longer(user: User) -> None:
+    soon = timezone.now() + timedelta(minutes=1)
+    key, _ = keys.mint(user, "short", soon)
+    keys.rotate(key, timedelta(hours=1), by=SYSTEM)
+    assert key.expires_at == soon
+
+
+def test_a_new_key_lives_as_long_as_the_old_one_did(user: User) -> None:
+    key, _ = keys.mint(user, "monthly", timezone.now() + timedelta(days=30))
+    ApiKey.objects.filter(pk=key.pk).update(created_at=F("created_at") - timedelta(days=29))
+    key.refresh_from_db()
+    successor, _ = keys.rotate(key, timedelta(hours=1), by=SYSTEM)
+    assert successor.expires_at is not None
+    assert abs(successor.expires_at - timezone.now() - timedelta(days=59)) < timedelta(minutes=1)
+
+
+def test_a_key_is_replaced_once(minted: Minted) -> None:
+    key, _ = minted
+    keys.rotate(key, timedelta(hours=1), by=SYSTEM)
+    with pytest.raises(ValidationError):
+        keys.rotate(key, timedelta(hours=1), by=SYSTEM)
+
+
+def caller_of(plaintext: str) -> Caller:
+    return async_to_sync(authenticate)(f"Bearer {plaintext}")

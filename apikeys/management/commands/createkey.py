@@ -14,7 +14,10 @@ from django.core.validators import validate_email
 from django.db import connection
 
 from apikeys import keys
+from apikeys.audit import Actor
 from apikeys.models import NAME_LIMIT
+
+BY = Actor(None, "createkey", "command")
 
 
 class Command(BaseCommand):
@@ -35,7 +38,7 @@ class Command(BaseCommand):
             raise CommandError(f"Give the key a name of 1 to {NAME_LIMIT} characters.")
         if not connection.introspection.table_names():  # nobody has served this DATA_DIR yet
             call_command("migrate", verbosity=0, interactive=False)
-        key, plaintext = keys.mint(self._user(email, create_user), name)
+        key, plaintext = keys.mint(self._user(email, create_user), name, by=BY)
         self.stderr.write(f"Minted key “{key.name}” for {email}. It is shown only now:")
         self.stdout.write(plaintext)
 
