@@ -71,6 +71,8 @@ def load(spec: ModelSpec, models_dir: Path, report: Report) -> loader.LoadedMode
         runner=runner,
         config=CONFIG,
         grammars=loader.GrammarCompiler(inner, runner.vocab_size, runner.eos_token_ids),
+        hidden_size=0,
+        pooling="mean",
         architecture="none",
         runner_reason="it is for a benchmark",
     )

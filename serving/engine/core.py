@@ -1,10 +1,10 @@
 """The nouns that every part of the engine shares. No torch here, so that the scheduler and the
 cache can be read, typed and tested without a model.
 
-    GenerationRequest  what a caller asks for: token ids in, SamplingParams
+    GenerationRequest  what a caller asks for: token ids in, and SamplingParams or the embedding
     Sequence           that request while it runs: its tokens so far and where they lie in the cache
     BatchItem          the part of a sequence that one step computes
-    StepResult         what a step computed: sampled tokens, and logprobs where they are asked for
+    StepResult         what a step computed: sampled tokens; logprobs and hidden states where asked for
     SequenceOutput     what one step has to say about one sequence
     ModelRunner        turns a batch into a StepResult
 """
@@ -19,9 +19,16 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from serving.engine.sampling.params import GrammarState, SamplingParams
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from serving.engine.sampling.adjustments import Adjustments
 
+    Floats = npt.NDArray[np.float32]
+
 FinishReason = Literal["stop", "length", "abort", "error"]
+# How a prompt becomes one vector: the mean of its tokens' last hidden states, or the last token's.
+Pooling = Literal["mean", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +45,17 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One sequence to generate. ``owner`` names who pays, for fair scheduling."""
+    """One sequence to generate. ``owner`` names who pays, for fair scheduling.
+
+    With ``pooling`` nothing is generated: the request ends with its prompt, ``params`` say nothing, and the
+    only output has the prompt's embedding.
+    """
 
     request_id: str
     prompt_ids: tuple[int, ...]
-    params: SamplingParams
+    params: SamplingParams = field(default_factory=SamplingParams)
     owner: str = ""
+    pooling: Pooling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +75,9 @@ class Sequence:
     have their keys and values in the cache blocks listed, in order, in ``block_table``.
 
     ``adjustments`` and ``grammar`` follow ``token_ids``; None where the parameters ask for nothing that
-    needs them. ``prompt_logprobs`` are those known so far, from the prompt's second token on. ``arrived``,
-    ``started`` (first admitted) and ``first_token`` are by ``time.monotonic``.
+    needs them. ``prompt_logprobs`` are those known so far, from the prompt's second token on; ``hidden_sum``
+    is that of the hidden states pooled so far. ``arrived``, ``started`` (first admitted) and ``first_token``
+    are by ``time.monotonic``.
     """
 
     request: GenerationRequest
@@ -79,6 +92,7 @@ class Sequence:
     adjustments: Adjustments | None = None
     grammar: GrammarState | None = None
     prompt_logprobs: list[TokenLogprobs] = field(default_factory=list)
+    hidden_sum: Floats | None = None
 
     @property
     def request_id(self) -> str:
@@ -103,9 +117,13 @@ class Sequence:
 
     @property
     def lacks_prompt_logprobs(self) -> bool:
-        """Whether the prompt must be computed, even where the cache has it, for its logprobs."""
         wanted = self.params.prompt_logprobs is not None
         return wanted and len(self.prompt_logprobs) < self.num_prompt - 1
+
+    @property
+    def needs_whole_prompt(self) -> bool:
+        """Whether the prompt must be computed even where the cache has it: for its logprobs, or its mean."""
+        return self.lacks_prompt_logprobs or self.request.pooling == "mean"
 
     def append(self, token: int) -> None:
         """``token`` was sampled."""
@@ -121,7 +139,8 @@ class Sequence:
 @dataclass(frozen=True, slots=True)
 class BatchItem:
     """Compute ``token_ids[start : start + length]`` of ``sequence``. ``samples`` is true when the
-    slice reaches the end of what is known, so that the step must sample the next token."""
+    slice reaches the end of what is known, so that the step must sample the next token; never for
+    an embedding."""
 
     sequence: Sequence
     start: int
@@ -145,6 +164,19 @@ class BatchItem:
         return range(min(reported.start, self.length - 1), self.length) if self.samples else reported
 
     @property
+    def is_last(self) -> bool:
+        """Whether the slice reaches the end of what is known."""
+        return self.start + self.length == len(self.sequence.token_ids)
+
+    @property
+    def pooled(self) -> range:
+        """Which of the slice's tokens have hidden states that are part of an embedding."""
+        pooling = self.sequence.request.pooling
+        if pooling == "mean":
+            return range(self.length)
+        return range(self.length - (pooling == "last" and self.is_last), self.length)
+
+    @property
     def top_logprobs(self) -> int:
         """The most that any reported token asks for."""
         params = self.sequence.params
@@ -155,10 +187,12 @@ class BatchItem:
 class StepResult:
     """``token_ids``: one for each item that samples, in the batch's order. ``logprobs``: for each item
     that reports any, by its place in the batch; one for each of ``BatchItem.reported``, in order, with
-    ``BatchItem.top_logprobs`` most probable ones."""
+    ``BatchItem.top_logprobs`` most probable ones. ``hidden_sums``: for each item that pools any, by its
+    place, the sum of the hidden states (hidden,) behind the final norm of ``BatchItem.pooled``."""
 
     token_ids: list[int]
     logprobs: dict[int, list[TokenLogprobs]] = field(default_factory=dict)
+    hidden_sums: dict[int, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +226,7 @@ class SequenceOutput:
 
     ``logprobs``, if asked for, has one entry for each of ``token_ids``. ``prompt_logprobs``, if asked for,
     come with the first generated token: one for each token of the prompt but the first. ``times`` come
-    with the last output.
+    with the last output. ``embedding``, if asked for, is of length 1.
     """
 
     request_id: str
@@ -204,6 +238,7 @@ class SequenceOutput:
     logprobs: tuple[TokenLogprobs, ...] | None = None
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
     times: RequestTimes | None = None
+    embedding: Floats | None = None
 
 
 class ModelRunner(Protocol):

@@ -168,10 +168,11 @@ class Engine:
         if min(tokens) < 0 or max(tokens) >= self._runner.vocab_size:
             raise InvalidRequest(f"Token ids must be from 0 to {self._runner.vocab_size - 1}.")
         limit = min(self._config.max_model_len, self._config.kv_blocks * self._config.block_size)
-        if len(prompt) + params.max_tokens > limit:
+        completion = params.max_tokens if request.pooling is None else 0
+        if len(prompt) + completion > limit:
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {limit} tokens, but {len(prompt)} of prompt"
-                f" and {params.max_tokens} of completion were asked for."
+                f" and {completion} of completion were asked for."
             )
 
     def _begin(self, request: GenerationRequest) -> Sequence:
@@ -191,7 +192,7 @@ class Engine:
         self._meter.step(batch, time.perf_counter() - started)
         self._scheduler.advance(batch, result.token_ids)
         eos = self._runner.eos_token_ids
-        judged = [judge(item, result.logprobs.get(index, []), eos) for index, item in enumerate(batch)]
+        judged = [judge(index, item, result, eos) for index, item in enumerate(batch)]
         self._failures_in_a_row = 0
         return [output for output in judged if output is not None]
 

@@ -50,7 +50,7 @@ class KVCache:
     def admit(self, sequence: Sequence) -> bool:
         """Give a sequence that holds nothing the blocks for all its tokens, published ones where
         they fit, and set ``num_computed``. False, and nothing changed, when there are too few."""
-        shared = [] if sequence.lacks_prompt_logprobs else self._find_prefix(sequence.token_ids)
+        shared = [] if sequence.needs_whole_prompt else self._find_prefix(sequence.token_ids)
         taken_from_free = sum(1 for block in shared if not self._references[block])
         fresh = self.blocks_for(len(sequence.token_ids)) - len(shared)
         if fresh + taken_from_free > self.num_free:

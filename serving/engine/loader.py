@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from serving.engine.core import EngineConfig, ModelRunner
+from serving.engine.core import EngineConfig, ModelRunner, Pooling
 from serving.engine.cuda.runner import CudaRunner
 from serving.engine.errors import EngineError, ModelLoadError
 from serving.engine.model_store import prepare
 from serving.engine.models_file import ModelSpec
 from serving.engine.native.kernels.build import KernelError, build, library_path
 from serving.engine.native.runner import NativeRunner
+from serving.engine.pooling import pooling_of
 from serving.engine.progress import Progress, Report
 from serving.engine.quiet import silence_libraries
 from serving.engine.sampling.structured import GrammarCompiler
@@ -33,13 +34,16 @@ _USUAL_COMPILE_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready for an ``Engine``. ``architecture`` and ``runner_reason`` are for people."""
+    """A model ready for an ``Engine``. ``pooling`` is how it embeds, ``hidden_size`` how many numbers
+    that makes; ``architecture`` and ``runner_reason`` are for people."""
 
     spec: ModelSpec
     tokenizer: Tokenizer
     runner: ModelRunner
     config: EngineConfig
     grammars: GrammarCompiler
+    hidden_size: int
+    pooling: Pooling
     architecture: str
     runner_reason: str
 
@@ -83,6 +87,8 @@ def _load_folder(spec: ModelSpec, folder: Path, kernels_dir: Path, report: Repor
         runner=runner,
         config=engine_config(spec, config, runner.kv_bytes_per_token()),
         grammars=GrammarCompiler(tokenizer, runner.vocab_size, runner.eos_token_ids),
+        hidden_size=config.get_text_config().hidden_size,
+        pooling=pooling_of(folder),
         architecture=(config.architectures or [config.model_type])[0],
         runner_reason=reason,
     )

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from serving.engine.core import BatchItem, FinishReason, RequestTimes, Sequence, SequenceOutput, TokenLogprobs
+import numpy as np
+
+from serving.engine.core import (
+    BatchItem,
+    FinishReason,
+    RequestTimes,
+    Sequence,
+    SequenceOutput,
+    StepResult,
+    TokenLogprobs,
+)
+
+if TYPE_CHECKING:
+    from serving.engine.core import Floats
 
 
-def judge(item: BatchItem, told: list[TokenLogprobs], eos: Collection[int]) -> SequenceOutput | None:
-    """For a computed item; None while its prompt is under way. ``told``: the logprobs of ``item.reported``;
-    the prompt's are kept in the sequence until its first token."""
+def judge(index: int, item: BatchItem, result: StepResult, eos: Collection[int]) -> SequenceOutput | None:
+    """For the ``index``-th item of a batch; None while its prompt is under way. The prompt's logprobs are
+    kept in the sequence until its first token."""
     sequence, params, grammar = item.sequence, item.sequence.params, item.sequence.grammar
-    logprobs = _take_logprobs(item, told)
+    if sequence.request.pooling is not None:
+        return _judge_embedding(item, result.hidden_sums.get(index))
+    logprobs = _take_logprobs(item, result.logprobs.get(index, []))
     if not item.samples:
         return None
     token = sequence.token_ids[-1]
@@ -25,6 +43,21 @@ def judge(item: BatchItem, told: list[TokenLogprobs], eos: Collection[int]) -> S
     if sequence.num_output >= params.max_tokens:
         return last_output(sequence, "length", token_ids=(token,), logprobs=logprobs)
     return _output(sequence, (token,), logprobs)
+
+
+def _judge_embedding(item: BatchItem, hidden_sum: Floats | None) -> SequenceOutput | None:
+    """Adds what the step has pooled; at the prompt's end the sum becomes the embedding. A mean differs from
+    it in length only."""
+    sequence = item.sequence
+    if hidden_sum is not None:
+        begun = sequence.hidden_sum if item.start else None
+        sequence.hidden_sum = hidden_sum if begun is None else begun + hidden_sum
+    if not item.is_last or sequence.hidden_sum is None:
+        return None
+    length = float(np.linalg.norm(sequence.hidden_sum))
+    if not 0 < length < math.inf:
+        return last_output(sequence, "error", "The model's hidden states are not numbers.")
+    return replace(last_output(sequence, "stop"), embedding=sequence.hidden_sum / np.float32(length))
 
 
 def last_output(

@@ -137,4 +137,5 @@ class Scheduler:
 
 def _item(sequence: Sequence, length: int) -> BatchItem:
     start = sequence.num_computed
-    return BatchItem(sequence, start, length, samples=start + length == len(sequence.token_ids))
+    is_last = start + length == len(sequence.token_ids)
+    return BatchItem(sequence, start, length, samples=is_last and sequence.request.pooling is None)

@@ -20,6 +20,7 @@ from serving.engine.core import BatchItem, StepResult
 from serving.engine.errors import DeviceFailed, ModelLoadError
 from serving.engine.models_file import ModelSpec
 from serving.engine.paged_attention import NAME, LayerShape, PagedStep, observe_layers, paged_attention
+from serving.engine.pooling import hidden_sums
 from serving.engine.sampling.logprobs import batch_logprobs
 from serving.engine.sampling.sampler import Sampler, SamplingRow
 
@@ -39,6 +40,7 @@ class TransformersRunner:
         self._model = model.eval()
         self._device: torch.device = model.get_input_embeddings().weight.device
         self._model.set_attn_implementation(NAME)
+        self._model.base_model.register_forward_hook(self._keep_hidden)
         self._sample = Sampler()
         self._layers = self._find_layers()
         self._keys: list[torch.Tensor] = []
@@ -75,7 +77,8 @@ class TransformersRunner:
             last = [end - 1 for end, item in zip(ends, batch, strict=True) if item.samples]
             rows = [SamplingRow.of(item) for item in batch if item.samples]
             sampled = self._sample(logits[last], rows) if rows else []
-            return StepResult(sampled, batch_logprobs(batch, logits, ends, sampled))
+            told = batch_logprobs(batch, logits, ends, sampled)
+            return StepResult(sampled, told, hidden_sums(batch, step.first_rows, self._hidden[0]))
 
     def weight_bytes(self) -> int:
         held = {t.data_ptr(): t.nbytes for t in (*self._model.parameters(), *self._model.buffers())}
@@ -93,6 +96,10 @@ class TransformersRunner:
             use_cache=False,
             logits_to_keep=torch.tensor(wanted or [0], device=self._device),
         ).logits[0]
+
+    def _keep_hidden(self, body: Any, args: Any, output: Any) -> None:
+        """Called with what the model's body gives its head: (1, tokens, hidden), behind the final norm."""
+        self._hidden: torch.Tensor = output[0]
 
     def _find_layers(self) -> list[LayerShape]:
         """Run one token through the model to see which layers call our attention, and with what."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 
 import torch
 from safetensors import safe_open
+from torch.nn import functional
 
 from serving.engine.cuda.fused import gated, linear_add, norm_linear
 from serving.engine.cuda.llama_attention import Attention, HeadNorms
@@ -109,6 +110,9 @@ class Llama:
             x = linear_add(attention(index, qkv, layer.head_norms), layer.out, x)
             x = linear_add(gated(x, layer.mlp_norm, epsilon, layer.gate_up), layer.down, x)
         return x
+
+    def normed(self, hidden: torch.Tensor) -> torch.Tensor:
+        return functional.rms_norm(hidden, hidden.shape[-1:], self._norm, self.shape.norm_epsilon)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return norm_linear(hidden, self._norm, self.shape.norm_epsilon, self._head)

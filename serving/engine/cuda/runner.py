@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoConfig
@@ -33,8 +34,12 @@ from serving.engine.cuda.matrices import Bits
 from serving.engine.end_tokens import end_tokens
 from serving.engine.errors import DeviceFailed
 from serving.engine.models_file import ModelSpec
+from serving.engine.pooling import hidden_sums
 from serving.engine.sampling.logprobs import batch_logprobs
 from serving.engine.sampling.sampler import Sampler, SamplingRow
+
+if TYPE_CHECKING:
+    from serving.engine.core import Floats
 
 _BITS: dict[str, Bits] = {"none": 16, "int8": 8, "int4": 4}
 _SWITCH_SECONDS = 5e-5
@@ -131,16 +136,24 @@ class CudaRunner:
         return CudaCapture() if self._device.type == "cuda" else capture_plainly
 
     def _run(self, batch: Seq[BatchItem]) -> StepResult:
-        decoding = [item for item in batch if item.length == 1]
-        prefilling = [item for item in batch if item.length > 1]
-        decoded = self._decode(decoding) if decoding else None
-        logits = self._prefill(prefilling) if prefilling else None
-        if decoded is not None and logits is None and all(_is_plain_greedy(item) for item in batch):
-            return StepResult(decoded.tokens[: len(batch)].tolist())
-        if decoded is not None:
-            rows = decoded.logits[: len(decoding)]
-            logits = rows if logits is None else torch.cat((rows, logits))
-        return self._finish(batch, [*decoding, *prefilling], logits)
+        decoding = [item for item in batch if _decodes(item)]
+        prefilling = [item for item in batch if not _decodes(item)]
+        logits: list[torch.Tensor] = []
+        sums: dict[int, Floats] = {}
+        if decoding:
+            decoded = self._decode(decoding)
+            if not prefilling and all(_is_plain_greedy(item) for item in batch):
+                return StepResult(decoded.tokens[: len(batch)].tolist())
+            logits.append(decoded.logits[: len(decoding)])
+        if prefilling:
+            hidden = self._prefill(prefilling)
+            sums = self._pool(batch, prefilling, hidden)
+            if needed := _rows_needed(prefilling):
+                logits.append(self._model.logits(hidden[self._on_device(needed)]))
+        if not logits:
+            return StepResult([], hidden_sums=sums)
+        result = self._finish(batch, [*decoding, *prefilling], torch.cat(logits))
+        return replace(result, hidden_sums=sums)
 
     def _decode(self, items: Seq[BatchItem]) -> DecodeOutput:
         padded = self._graphs.padded(len(items))
@@ -158,7 +171,7 @@ class CudaRunner:
         return DecodeOutput(logits, logits.argmax(dim=-1))
 
     def _prefill(self, items: Seq[BatchItem]) -> torch.Tensor:
-        """Logits of the rows that the items need, in order."""
+        """(tokens, hidden) after the last layer, for all tokens of ``items`` in order."""
         stretches = [self._stretch(item) for item in items]
         tokens = [t for i in items for t in i.sequence.token_ids[i.start : i.start + i.length]]
         positions = [p for i in items for p in range(i.start, i.start + i.length)]
@@ -166,10 +179,16 @@ class CudaRunner:
             self._shape, self._cache, self._rotary, self._on_device(positions),
             torch.cat([stretch.seen[stretch.start :] for stretch in stretches]), stretches,
         )  # fmt: skip
-        hidden = self._model.hidden(self._on_device(tokens), attention)
-        firsts = accumulate((item.length for item in items), initial=0)
-        needed = [first + row for first, item in zip(firsts, items, strict=False) for row in item.needed]
-        return self._model.logits(hidden[self._on_device(needed)])
+        return self._model.hidden(self._on_device(tokens), attention)
+
+    def _pool(
+        self, batch: Seq[BatchItem], prefilling: Seq[BatchItem], hidden: torch.Tensor
+    ) -> dict[int, Floats]:
+        if not any(item.pooled for item in prefilling):
+            return {}
+        sums = hidden_sums(prefilling, _first_rows(prefilling), self._model.normed(hidden))
+        places = {id(item): place for place, item in enumerate(batch)}
+        return {places[id(prefilling[index])]: summed for index, summed in sums.items()}
 
     def _stretch(self, item: BatchItem) -> Stretch:
         end = item.start + item.length
@@ -181,7 +200,7 @@ class CudaRunner:
     def _finish(self, batch: Seq[BatchItem], order: Seq[BatchItem], logits: torch.Tensor) -> StepResult:
         """Sample, and report logprobs. ``logits``: the rows of decoding items, then those that prefilling
         ones need, as ``order`` says."""
-        counts = [1 if item.length == 1 else len(item.needed) for item in order]
+        counts = [1 if _decodes(item) else len(item.needed) for item in order]
         firsts = accumulate(counts, initial=0)
         first_of = {id(item): first for item, first in zip(order, firsts, strict=False)}
         rows = [first_of[id(item)] + row for item in batch for row in range(len(item.needed))]
@@ -195,6 +214,20 @@ class CudaRunner:
 
     def _on_device(self, numbers: list[int]) -> torch.Tensor:
         return torch.tensor(numbers, device=self._device, dtype=torch.int64)
+
+
+def _decodes(item: BatchItem) -> bool:
+    """Whether a recorded step can compute it: one token, of which only logits are wanted."""
+    return item.length == 1 and item.sequence.request.pooling is None
+
+
+def _first_rows(items: Seq[BatchItem]) -> list[int]:
+    return list(accumulate((item.length for item in items), initial=0))[: len(items)]
+
+
+def _rows_needed(items: Seq[BatchItem]) -> list[int]:
+    """Of the items' tokens, one after the other, those that need logits."""
+    return [first + row for first, item in zip(_first_rows(items), items, strict=True) for row in item.needed]
 
 
 def _is_plain_greedy(item: BatchItem) -> bool:

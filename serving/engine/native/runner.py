@@ -81,6 +81,7 @@ class NativeRunner:
     ) -> None:
         self.name = name
         self.vocab_size: int = config.vocab_size
+        self._hidden: int = config.hidden_size
         self.eos_token_ids = eos_token_ids
         self._library = library
         self._weights = weights
@@ -103,14 +104,14 @@ class NativeRunner:
         self._library.runner_set_cache(self._handle, address + -address % 64, kv_blocks, block_size)
 
     def run(self, batch: Seq[BatchItem]) -> StepResult:
-        step = NativeStep(batch)
+        step = NativeStep(batch, self._hidden)
         self._run(step)
         return step.result()
 
     def logits(self, item: BatchItem) -> Floats:
         """The logits after each token of ``item``, shape (length, vocabulary): for measuring fidelity."""
         logits = np.empty((item.length, self.vocab_size), np.float32)
-        self._run(NativeStep([item], logits.ctypes.data))
+        self._run(NativeStep([item], self._hidden, logits.ctypes.data))
         return logits
 
     def weight_bytes(self) -> int:

@@ -6,20 +6,24 @@ from array import array
 from collections.abc import Sequence as Seq
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.engine.core import BatchItem, StepResult, TokenLogprobs
-from serving.engine.native.kernels.binding import Batch, Choice, Report, Slice
+from serving.engine.native.kernels.binding import Batch, Choice, Pooled, Report, Slice
 
 
 class NativeStep:
     """Holds the memory that ``structure`` points at."""
 
-    def __init__(self, batch: Seq[BatchItem], logits: int | None = None) -> None:
-        """``logits``: the address of float32 (all tokens of the batch, vocabulary), to get these instead."""
+    def __init__(self, batch: Seq[BatchItem], hidden: int, logits: int | None = None) -> None:
+        """``hidden``: the model's width. ``logits``: the address of float32 (all tokens of the batch,
+        vocabulary), to get these instead."""
         self._batch = batch
         self._tokens, self._blocks = array("i"), array("i")
         self._slices = (Slice * len(batch))()
         self._reports: dict[int, _Reported] = {}
+        self._hidden = hidden
+        self._hidden_sums: dict[int, npt.NDArray[np.float32]] = {}
         for item in batch:
             self._tokens.extend(item.sequence.token_ids[item.start : item.start + item.length])
             self._blocks.extend(item.sequence.block_table)
@@ -36,7 +40,8 @@ class NativeStep:
         tokens = [int(s.token) for s, item in zip(self._slices, self._batch, strict=True) if item.samples]
         if tokens and min(tokens) < 0:
             raise MemoryError("There is no memory to sample.")
-        return StepResult(tokens, {index: reported.read() for index, reported in self._reports.items()})
+        logprobs = {index: reported.read() for index, reported in self._reports.items()}
+        return StepResult(tokens, logprobs, self._hidden_sums)
 
     def _fill(self, index: int, item: BatchItem, blocks: int) -> None:
         s, params = self._slices[index], item.sequence.params
@@ -46,6 +51,9 @@ class NativeStep:
         if (params.logprobs is not None or params.prompt_logprobs is not None) and item.reported:
             self._reports[index] = _Reported(item)
             s.report = self._reports[index].structure
+        if rows := item.pooled:
+            self._hidden_sums[index] = np.empty(self._hidden, np.float32)
+            s.pooled = Pooled(rows.start, len(rows), self._hidden_sums[index].ctypes.data)
 
 
 def _choice(item: BatchItem) -> Choice:

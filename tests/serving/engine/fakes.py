@@ -9,7 +9,17 @@ from collections.abc import Sequence as Seq
 from dataclasses import replace
 from typing import Any
 
-from serving.engine.core import BatchItem, EngineConfig, GenerationRequest, SequenceOutput, StepResult
+import numpy as np
+import numpy.typing as npt
+
+from serving.engine.core import (
+    BatchItem,
+    EngineConfig,
+    GenerationRequest,
+    Pooling,
+    SequenceOutput,
+    StepResult,
+)
 from serving.engine.engine import Engine
 from serving.engine.sampling.params import SamplingParams
 
@@ -27,6 +37,13 @@ def continuation(prompt: Seq[int], length: int) -> list[int]:
     return tokens[len(prompt) :]
 
 
+def hidden_of(tokens: Seq[int]) -> npt.NDArray[np.float32]:
+    """The embedding of ``tokens``: each token's hidden state is what it is, and where."""
+    summed = np.array([[token + 1, place] for place, token in enumerate(tokens)], np.float32).sum(axis=0)
+    unit: npt.NDArray[np.float32] = summed / np.linalg.norm(summed)
+    return unit
+
+
 class BlockRunner:
     """A ``ModelRunner`` whose "keys and values" are the token ids themselves."""
 
@@ -37,6 +54,7 @@ class BlockRunner:
         self.eos_token_ids = eos_token_ids
         self.batches: list[list[tuple[str, int, int]]] = []
         self.fail_next: Exception | None = None
+        self.hidden_factor = 1.0
 
     def allocate(self, kv_blocks: int, block_size: int) -> None:
         self.block_size = block_size
@@ -50,7 +68,8 @@ class BlockRunner:
         for item in batch:
             for position in range(item.start, item.start + item.length):
                 self.slots[self._slot(item, position)] = item.sequence.token_ids[position]
-        return StepResult([self._sample(item) for item in batch if item.samples])
+        sums = {index: self._hidden_sum(item) for index, item in enumerate(batch) if item.pooled}
+        return StepResult([self._sample(item) for item in batch if item.samples], hidden_sums=sums)
 
     def weight_bytes(self) -> int:
         return 0
@@ -61,6 +80,12 @@ class BlockRunner:
     def _slot(self, item: BatchItem, position: int) -> int:
         block = item.sequence.block_table[position // self.block_size]
         return block * self.block_size + position % self.block_size
+
+    def _hidden_sum(self, item: BatchItem) -> npt.NDArray[np.float32]:
+        places = [item.start + row for row in item.pooled]
+        states = [[self.slots[self._slot(item, place)] + 1, place] for place in places]
+        summed: npt.NDArray[np.float32] = np.array(states, np.float32).sum(axis=0)
+        return summed * np.float32(self.hidden_factor)
 
     def _sample(self, item: BatchItem) -> int:
         end = item.start + item.length
@@ -90,9 +115,16 @@ class House:
                 self.outputs[output.request_id].append(output)
             self.done.notify_all()
 
-    def submit(self, name: str, prompt: tuple[int, ...] = (1, 2, 3), owner: str = "", **params: Any) -> None:
+    def submit(
+        self,
+        name: str,
+        prompt: tuple[int, ...] = (1, 2, 3),
+        owner: str = "",
+        pooling: Pooling | None = None,
+        **params: Any,
+    ) -> None:
         wanted = SamplingParams(**{"max_tokens": 5, **params})
-        self.engine.submit(GenerationRequest(name, prompt, wanted, owner))
+        self.engine.submit(GenerationRequest(name, prompt, wanted, owner, pooling))
 
     def steps(self, count: int) -> None:
         for _ in range(count):

@@ -94,6 +94,16 @@ class Report(ctypes.Structure):
     )
 
 
+class Pooled(ctypes.Structure):
+    """model.h"""
+
+    _fields_ = (
+        ("first", c_int32),
+        ("count", c_int32),
+        ("sum", c_void_p),
+    )
+
+
 class Slice(ctypes.Structure):
     """model.h"""
 
@@ -105,6 +115,7 @@ class Slice(ctypes.Structure):
         ("token", c_int32),
         ("choice", Choice),
         ("report", Report),
+        ("pooled", Pooled),
     )
 
 

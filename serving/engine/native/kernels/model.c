@@ -182,15 +182,38 @@ static void use_logits(Runner *r, int first, int count) {
     pool_barrier(r->pool);
 }
 
+/* Rows are added in order by one thread, so that a sum never depends on the others. */
+static void sum_hidden(const Runner *r, const Pooled *to, const float *x, Own *own) {
+    const Model *m = r->model;
+    memset(to->sum, 0, (size_t)m->hidden * sizeof(float));
+    for (int row = to->first; row < to->first + to->count; row++) {
+        const float *hidden = normalised(m, x + (int64_t)row * m->hidden, m->final_norm, own->row);
+        for (int i = 0; i < m->hidden; i += LANES) store(to->sum + i, load(to->sum + i) + load(hidden + i));
+    }
+}
+
+static void pool_slices(Runner *r, int thread) {
+    int item = pool_take(r->pool), row = 0;
+    for (int i = 0; i < r->batch->slices; row += r->batch->slice[i++].length) {
+        if (i != item) continue;
+        const Pooled *to = &r->batch->slice[i].pooled;
+        if (to->count) sum_hidden(r, to, r->x + (int64_t)row * r->model->hidden, &r->own[thread]);
+        item = pool_take(r->pool);
+    }
+    pool_barrier(r->pool);
+}
+
 void forward(void *runner, int thread) {
     Runner *r = runner;
     const Model *m = r->model;
-    const int sampled = r->sampled; /* read once: behind a step's last barrier the next step's facts may stand */
+    /* Read once: behind a step's last barrier the next step's facts may stand. */
+    const int sampled = r->sampled, pooled = r->pooled;
     begin_rows(r);
     for (int i = 0; i < m->layers; i++) {
         const LayerCache cache = layer_cache(r, i);
         run_layer(r, thread, &m->layer[i], &cache);
     }
+    if (pooled) pool_slices(r, thread);
     for (int first = 0; first < sampled; first += HEAD_ROWS) {
         const int count = sampled - first < HEAD_ROWS ? sampled - first : HEAD_ROWS;
         const Activations a =

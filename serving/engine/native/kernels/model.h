@@ -24,6 +24,12 @@ typedef struct {
     const Layer *layer;
 } Model;
 
+/* Where to put the sum of the hidden states behind the final norm of rows [first, first + count) of a slice. */
+typedef struct {
+    int32_t first, count;
+    float *sum; /* [hidden] */
+} Pooled;
+
 /* One sequence's share of a step: `length` tokens from position `start` on. */
 typedef struct {
     int32_t start, length;
@@ -32,6 +38,7 @@ typedef struct {
     int32_t token; /* result, if `samples` */
     Choice choice;
     Report report;
+    Pooled pooled;
 } Slice;
 
 typedef struct {
@@ -59,7 +66,8 @@ typedef struct {
     Batch *batch;
     uint16_t *cache;
     int cache_blocks, block_size;
-    int threads, qkv_width, logits_width, sampled;
+    int threads, qkv_width, logits_width;
+    int sampled, pooled; /* of the step: rows that need logits, slices that need their hidden states */
     int capacity; /* rows that the buffers below have room for */
     int32_t *positions, *slice_of, *sampled_rows;
     float *x, *qkv, *mixed, *gated, *angles, *logits;

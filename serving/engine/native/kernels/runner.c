@@ -83,13 +83,15 @@ static int needs_logits(const Slice *s, int at) {
 
 static void index_rows(Runner *r, const Batch *b) {
     int row = 0;
-    r->sampled = 0;
-    for (int i = 0; i < b->slices; i++)
+    r->sampled = r->pooled = 0;
+    for (int i = 0; i < b->slices; i++) {
+        r->pooled += b->slice[i].pooled.count > 0;
         for (int j = 0; j < b->slice[i].length; j++, row++) {
             r->slice_of[row] = i;
             r->positions[row] = b->slice[i].start + j;
             if (b->logits || needs_logits(&b->slice[i], j)) r->sampled_rows[r->sampled++] = row;
         }
+    }
 }
 
 int runner_run(Runner *r, Batch *batch) {
