@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from serving.engine.core import GenerationRequest, SequenceOutput
+from serving.engine.core import GenerationRequest, Pooling, SequenceOutput
 from serving.engine.engine import Engine
 from serving.engine.errors import EngineError
 from serving.engine.stats import EngineStats
@@ -26,6 +26,8 @@ class Backend(Protocol):
     context_length: int  # tokens of prompt and completion together
     tokenizer: Tokenizer
     grammars: GrammarCompiler
+    hidden_size: int  # numbers in an embedding
+    pooling: Pooling  # how it embeds
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Generation:
         """Start all of ``requests``, or none. For the event loop. Raises EngineError."""
@@ -99,6 +101,7 @@ class LocalBackend:
         self.context_length = model.config.max_model_len
         self.tokenizer = model.tokenizer
         self.grammars = model.grammars
+        self.hidden_size, self.pooling = model.hidden_size, model.pooling
         self._generations: dict[str, Generation] = {}
         self._engine = Engine(model.config, model.runner, self._deliver, on_failure)
         self.start, self.stop = self._engine.start, self._engine.stop

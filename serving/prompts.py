@@ -74,9 +74,11 @@ def _tokenize_text(
     return TokenizedPrompt(ids, limit, _text(backend, prompt) if request.echo else "", grammar)
 
 
-def encode_text(backend: Backend, text: str, *, special: bool = True) -> tuple[int, ...]:
-    """Raises ContextTooLong for what can never fit."""
-    _check_length(backend, len(text), "prompt")
+def encode_text(
+    backend: Backend, text: str, *, special: bool = True, param: str = "prompt"
+) -> tuple[int, ...]:
+    """Raises ContextTooLong for what can never fit; ``param`` names the field of the text."""
+    _check_length(backend, len(text), param)
     return tuple(backend.tokenizer.encode(text, special=special))
 
 

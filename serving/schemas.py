@@ -160,27 +160,29 @@ STREAM_FIELDS: dict[str, Field | Refused] = {
     ),
 }
 
+PROMPT_FIELD = Field(
+    _parse_prompt,
+    {
+        "description": "A string, strings, token ids, or lists of token ids.",
+        "oneOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+            {
+                "type": "array",
+                "items": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+                "minItems": 1,
+            },
+        ],
+    },
+    required=True,
+)
+
 COMPLETION_FIELDS: dict[str, Field | Refused] = {
     "model": MODEL_FIELD,
     **SAMPLING_FIELDS,
     **STREAM_FIELDS,
-    "prompt": Field(
-        _parse_prompt,
-        {
-            "description": "A string, strings, token ids, or lists of token ids.",
-            "oneOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
-                {"type": "array", "items": {"type": "integer"}, "minItems": 1},
-                {
-                    "type": "array",
-                    "items": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
-                    "minItems": 1,
-                },
-            ],
-        },
-        required=True,
-    ),
+    "prompt": PROMPT_FIELD,
     "max_tokens": integer(1, 2**31 - 1, about="Generate at most this many tokens; 16 when left out."),
     "echo": boolean(about="Put the prompt before the text."),
     "best_of": integer(

@@ -2,6 +2,7 @@ from django.urls import path
 
 from serving.anthropic.views import CountTokensView, MessagesView
 from serving.chat.views import ChatCompletionsView
+from serving.embeddings import EmbeddingsView
 from serving.responses.views import ResponsesView, ResponseView
 from serving.tokens import DetokenizeView, TokenizeView
 from serving.views import (
@@ -22,6 +23,7 @@ api_urlpatterns = [
     path("v1/messages/count_tokens", CountTokensView.as_view(), name="count-tokens"),
     path("v1/responses", ResponsesView.as_view(), name="responses"),
     path("v1/responses/<str:response_id>", ResponseView.as_view(), name="response"),
+    path("v1/embeddings", EmbeddingsView.as_view(), name="embeddings"),
     path("v1/tokenize", TokenizeView.as_view(), name="tokenize"),
     path("v1/detokenize", DetokenizeView.as_view(), name="detokenize"),
     path("v1/models", ModelsView.as_view(), name="models"),

@@ -23,3 +23,17 @@ def wait_for_record(server: Server, request_id: str) -> dict[str, Any]:
         time.sleep(0.05)
     assert len(found) == 1
     return found[0]
+
+
+def wait_for_newest_abort(server: Server, endpoint: str) -> dict[str, Any]:
+    """For a plain answer that the client did not wait for: it never saw the request's id."""
+    deadline = time.monotonic() + WITHIN
+    query = (
+        "SELECT * FROM apikeys_usagerecord WHERE status = 499 AND NOT stream AND endpoint = ?"
+        " ORDER BY id DESC LIMIT 1"
+    )
+    while time.monotonic() < deadline:
+        for row in read(server.environment, query, endpoint):
+            return row
+        time.sleep(0.05)
+    raise AssertionError("no aborted request was recorded")

@@ -10,6 +10,8 @@ import pytest
 from serving.anthropic.schemas import COUNT_FIELDS, MESSAGES_FIELDS
 from serving.anthropic.schemas import IGNORED as IGNORED_BY_MESSAGES
 from serving.chat.schemas import CHAT_FIELDS
+from serving.embeddings import EMBEDDINGS_FIELDS
+from serving.embeddings import IGNORED as IGNORED_BY_EMBEDDINGS
 from serving.fields import Field, Refused
 from serving.responses.schemas import IGNORED as IGNORED_BY_RESPONSES
 from serving.responses.schemas import RESPONSE_FIELDS
@@ -25,6 +27,7 @@ TABLES: dict[str, tuple[Mapping[str, Field | Refused], frozenset[str]]] = {
     "/v1/messages": (MESSAGES_FIELDS, IGNORED_BY_MESSAGES),
     "/v1/messages/count_tokens": (COUNT_FIELDS, IGNORED_BY_MESSAGES),
     "/v1/responses": (RESPONSE_FIELDS, IGNORED_BY_RESPONSES),
+    "/v1/embeddings": (EMBEDDINGS_FIELDS, IGNORED_BY_EMBEDDINGS),
     "/v1/tokenize": (TOKENIZE_FIELDS, frozenset()),
     "/v1/detokenize": (DETOKENIZE_FIELDS, frozenset()),
 }

@@ -30,6 +30,8 @@ def backend(runner: BlockRunner) -> Iterator[LocalBackend]:
         runner=runner,
         tokenizer=None,
         grammars=None,
+        hidden_size=2,
+        pooling="mean",
     )
     backend = LocalBackend(model)
     backend.start()

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.database import read
 from tests.server import Server
-from tests.serving.records import find_records, wait_for_record
+from tests.serving.records import find_records, wait_for_newest_abort, wait_for_record
 
 LONG = {
     "model": "open-autoglm-7b",
@@ -64,7 +63,7 @@ def test_leaving_while_waiting_for_a_plain_answer_ends_the_generation(server: Se
             timeout=(10, 1),
         )
     assert time.time() - before < 10
-    record = wait_for_newest_abort(server)
+    record = wait_for_newest_abort(server, "/v1/completions")
     assert record["stream"] == 0
     assert 1 <= record["completion_tokens"] < 2000
 
@@ -75,14 +74,3 @@ def test_a_stream_read_to_its_end_is_no_abort(server: Server, api_key: str) -> N
     record = wait_for_record(server, response.headers["x-request-id"])
     assert (record["status"], record["completion_tokens"]) == (200, 5)
     assert len(find_records(server, response.headers["x-request-id"])) == 1
-
-
-def wait_for_newest_abort(server: Server) -> dict[str, Any]:
-    """The client never saw the request's id."""
-    deadline = time.monotonic() + 10
-    query = "SELECT * FROM apikeys_usagerecord WHERE status = 499 AND NOT stream ORDER BY id DESC LIMIT 1"
-    while time.monotonic() < deadline:
-        for row in read(server.environment, query):
-            return row
-        time.sleep(0.05)
-    raise AssertionError("no aborted request was recorded")
