@@ -204,6 +204,7 @@ DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "console@localhost")
 
 RATE_LIMIT_PER_SECOND = env_int("RATE_LIMIT_PER_SECOND", 10)
 RATE_LIMIT_BURST = env_int("RATE_LIMIT_BURST", 50)
+METRICS_TOKEN = env("METRICS_TOKEN")
 USAGE_RETENTION_DAYS = env_int("USAGE_RETENTION_DAYS", 90)
 
 # -- Background work --------------------------------------------------------------------------

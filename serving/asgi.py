@@ -21,7 +21,7 @@ Application = Callable[..., Awaitable[Any]]  # (scope, receive, send); every lib
 
 
 def is_api_path(path: str) -> bool:
-    return path.startswith("/v1/") or path in ("/v1", "/healthz", "/readyz")
+    return path.startswith("/v1/") or path in ("/v1", "/healthz", "/readyz", "/metrics")
 
 
 class ApiHandler(LightHandler):

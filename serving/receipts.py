@@ -13,6 +13,7 @@ from apikeys import usage
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
+from serving import metrics
 
 CLIENT_LEFT = 499  # nginx's status for a client that did not wait for the answer
 
@@ -44,6 +45,7 @@ class Receipt:
             return
         if self.permit is not None:
             self.permit.release()
+        metrics.count_request(self.endpoint, self.model, status, self.prompt_tokens, self.completion_tokens)
         usage.record(
             usage.UsageEvent(
                 request_id=self.request_id,

@@ -87,6 +87,10 @@ class Runtime:
             raise ModelNotFound(name)
         return self._statuses[self._roots[name]]
 
+    def root_of(self, name: str) -> str:
+        """The name of the model that a name or alias stands for; empty for one that nothing has."""
+        return self._roots.get(name, "")
+
     def status(self) -> list[ModelStatus]:
         """Of every declared model, in the file's order."""
         return list(self._statuses.values())
@@ -136,10 +140,11 @@ class Runtime:
 
 
 _runtime = Runtime()
-start, stop, get, find, status = (
+start, stop, get, find, root_of, status = (
     _runtime.start,
     _runtime.stop,
     _runtime.get,
     _runtime.find,
+    _runtime.root_of,
     _runtime.status,
 )

@@ -9,6 +9,7 @@ from serving.views import (
     AliveView,
     CompletionsView,
     DocsPage,
+    MetricsView,
     ModelsView,
     ModelView,
     ReadyView,
@@ -34,5 +35,6 @@ urlpatterns = [
     path("v1/openapi.json", SchemaView.as_view(), name="schema"),
     path("healthz", AliveView.as_view(), name="alive"),
     path("readyz", ReadyView.as_view(), name="ready"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
     path("docs/", DocsPage.as_view(), name="docs"),
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.generic import TemplateView
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.request import Request
 
-from serving import runtime
+from apikeys.errors import InvalidApiKey
+from serving import metrics, runtime
 from serving.answers import TextAnswer
 from serving.api_view import ApiView, GenerationView
 from serving.errors import ModelNotReady, error_body, json_response
@@ -81,6 +83,15 @@ class ReadyView(PublicView):
             error = ModelNotReady(" ".join(waiting) or "No model has been declared yet.")
             return json_response({**error_body(error), "models": models}, status=503)
         return json_response({"status": "ready", "models": models})
+
+
+class MetricsView(PublicView):
+    """For Prometheus: docs/settings.md lists what it is told."""
+
+    async def get(self, request: Request) -> HttpResponseBase:
+        if not metrics.may_scrape(request.META):
+            raise InvalidApiKey("Metrics are for those who send METRICS_TOKEN as a Bearer token.")
+        return HttpResponse(metrics.render(), content_type=metrics.CONTENT_TYPE)
 
 
 class SchemaView(PublicView):

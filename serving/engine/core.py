@@ -76,8 +76,8 @@ class Sequence:
 
     ``adjustments`` and ``grammar`` follow ``token_ids``; None where the parameters ask for nothing that
     needs them. ``prompt_logprobs`` are those known so far, from the prompt's second token on; ``hidden_sum``
-    is that of the hidden states pooled so far. ``arrived``, ``started`` (first admitted) and ``first_token``
-    are by ``time.monotonic``.
+    is that of the hidden states pooled so far. ``arrived``, ``started`` (first admitted), ``first_token`` and
+    ``last_token`` (so far) are by ``time.monotonic``.
     """
 
     request: GenerationRequest
@@ -88,6 +88,7 @@ class Sequence:
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
     first_token: float | None = None
+    last_token: float | None = None
     compute_seconds: float = 0.0
     adjustments: Adjustments | None = None
     grammar: GrammarState | None = None
@@ -127,8 +128,6 @@ class Sequence:
 
     def append(self, token: int) -> None:
         """``token`` was sampled."""
-        if self.first_token is None:
-            self.first_token = time.monotonic()
         self.token_ids.append(token)
         if self.adjustments is not None:
             self.adjustments.follow(token)

@@ -154,6 +154,9 @@ class Engine:
             prefix_hits_total=self._cache.prefix_hits,
             prefix_tokens_reused_total=self._cache.prefix_tokens_reused,
             preemptions_total=self._scheduler.preemptions,
+            step_times=meter.step_times.read(),
+            first_token_times=meter.first_token_times.read(),
+            token_intervals=meter.token_intervals.read(),
         )
 
     def check_integrity(self) -> None:
