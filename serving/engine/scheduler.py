@@ -1,9 +1,10 @@
 """Which tokens the next step computes. Continuous batching: sequences join and leave between steps.
 
 Each step decodes one token for every running sequence first, then spends at most ``prefill_chunk``
-tokens on prompts, so that a long prompt delays the others by one chunk at most. When blocks run out
-the youngest sequence gives its blocks back and waits; its tokens are kept, so that later they are
-computed again in one go and nothing is sampled twice.
+tokens on prompts, so that a long prompt delays the others by one chunk at most: half of it is kept for
+the prompt that came first, the rest goes to the shortest ones. When blocks run out the youngest sequence
+gives its blocks back and waits; its tokens are kept, so that later they are computed again in one go and
+nothing is sampled twice.
 """
 
 from __future__ import annotations
@@ -92,13 +93,17 @@ class Scheduler:
         self._cache.release(sequence)
 
     def _prefill_items(self) -> list[BatchItem]:
-        items: list[BatchItem] = []
-        budget = self._config.prefill_chunk
-        for sequence in self.running:
-            if sequence.num_pending > 1 and budget > 0:
-                items.append(_item(sequence, min(budget, sequence.num_pending)))
-                budget -= items[-1].length
-        return items
+        prompts = [sequence for sequence in self.running if sequence.num_pending > 1]
+        if not prompts:
+            return []
+        first, budget = prompts[0], self._config.prefill_chunk
+        kept = min(first.num_pending, -(-budget // 2))
+        lengths: dict[Sequence, int] = {}
+        for prompt in sorted(prompts[1:], key=lambda prompt: prompt.num_pending):
+            lengths[prompt] = min(prompt.num_pending, budget - kept)
+            budget -= lengths[prompt]
+        lengths[first] = min(first.num_pending, budget)
+        return [_item(prompt, lengths[prompt]) for prompt in prompts if lengths[prompt]]
 
     def _grow_running(self) -> None:
         """Blocks for the tokens sampled last step; the youngest make room for the oldest."""

@@ -52,6 +52,26 @@ def test_running_sequences_decode_in_every_step_of_a_long_prefill() -> None:
     assert step(plan) == [("short", 4, 1), ("long", 8, 8)]
 
 
+def test_a_short_prompt_does_not_wait_for_the_end_of_a_long_one() -> None:
+    plan = scheduler()
+    plan.add(sequence("long", 40))
+    assert step(plan) == [("long", 0, 8)]
+    plan.add(sequence("short", 3))
+    assert step(plan) == [("long", 8, 5), ("short", 0, 3)]
+    assert step(plan) == [("short", 3, 1), ("long", 13, 8)]
+
+
+def test_short_prompts_without_end_leave_half_of_each_step_to_the_first() -> None:
+    plan = scheduler()
+    plan.add(sequence("long", 20))
+    step(plan)
+    for number in range(3):
+        new = sequence(f"short{number}", 6)
+        plan.add(new)
+        assert ("long", 8 + 4 * number, 4) in step(plan)
+        plan.remove(new)
+
+
 def test_sequences_join_up_to_the_batch_size_and_the_next_when_one_leaves() -> None:
     plan = scheduler(max_batch_size=2)
     a, b, c = (sequence(name, 2) for name in "abc")
