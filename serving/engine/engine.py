@@ -20,13 +20,8 @@ from serving.engine.core import (
     Sequence,
     SequenceOutput,
 )
-from serving.engine.errors import (
-    ContextLengthExceeded,
-    DeviceFailed,
-    EngineStopped,
-    InvalidRequest,
-    QueueFull,
-)
+from serving.engine.errors import ContextLengthExceeded, DeviceFailed, InvalidRequest, QueueFull
+from serving.engine.inbox import Inbox
 from serving.engine.kv_cache import KVCache
 from serving.engine.outputs import judge, last_output
 from serving.engine.sampling.adjustments import Adjustments
@@ -69,21 +64,14 @@ class Engine:
         # Why the engine cannot go on. Set by its own thread, which then ends.
         self.failure: str | None = None
         self._thread = threading.Thread(target=self._loop, name=f"engine-{runner.name}", daemon=True)
-        self._wake = threading.Condition()
-        # Guarded by _wake: everything that other threads write.
-        self._inbox: list[Sequence] = []
-        self._aborts: set[str] = set()
-        self._open: dict[str, Sequence] = {}
-        self._stopping = False
+        self._inbox = Inbox(config, self._meter.pace)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread after the step under way. Every open request gets an error output."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._inbox.close("The engine was stopped.")
         if self._thread.ident is None:
             self._end_everything()
         else:
@@ -92,7 +80,7 @@ class Engine:
     @property
     def is_alive(self) -> bool:
         """Whether the thread runs: false before ``start``, after ``stop`` and after it crashed."""
-        return self._thread.is_alive() and not self._stopping
+        return self._thread.is_alive() and self._inbox.closed is None
 
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its outputs come through ``deliver``.
@@ -104,24 +92,12 @@ class Engine:
             sequence = self._begin(request)
         except MemoryError as error:
             raise QueueFull(self._meter.pace.retry_after()) from error
-        with self._wake:
-            if self._stopping:
-                raise EngineStopped(self.failure or "The engine is stopped.")
-            if request.request_id in self._open:
-                raise InvalidRequest(f"Request id {request.request_id!r} is already running.")
-            if len(self._open) >= self._config.max_batch_size + self._config.max_waiting:
-                raise QueueFull(self._meter.pace.retry_after())
-            self._open[request.request_id] = sequence
-            self._inbox.append(sequence)
-            self._wake.notify()
+        self._inbox.put(sequence)
 
     def abort(self, request_id: str) -> None:
         """End a request within one step; its last output says "abort". Unknown ids are ignored, for
         a request may finish while its abort is on the way."""
-        with self._wake:
-            if request_id in self._open:
-                self._aborts.add(request_id)
-                self._wake.notify()
+        self._inbox.abort(request_id)
 
     def step(self) -> None:
         """Drain inbox and aborts, compute one batch, tell the news."""
@@ -136,7 +112,7 @@ class Engine:
     def stats(self) -> EngineStats:
         """Callable from any thread; numbers may be of two successive steps."""
         meter, running = self._meter, len(self._scheduler.running)
-        waiting = len(self._open) - running
+        waiting = len(self._inbox) - running
         is_full = waiting > 0 or running >= self._config.max_batch_size
         return EngineStats(
             running=running,
@@ -217,7 +193,7 @@ class Engine:
 
     def _loop(self) -> None:
         try:
-            while self.failure is None and self._wait_for_work():
+            while self.failure is None and self._inbox.wait():
                 self.step()
         except BaseException as error:
             self.failure = f"The engine crashed. {type(error).__name__}: {error}"
@@ -227,28 +203,16 @@ class Engine:
             if self.failure is not None:
                 self._on_failure(self.failure)
 
-    def _wait_for_work(self) -> bool:
-        """Block while idle. False: it is time to stop."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._stopping or self._open)
-            return not self._stopping
-
     def _take_in(self) -> list[SequenceOutput]:
-        with self._wake:
-            inbox, self._inbox = self._inbox, []
-            aborts, self._aborts = self._aborts, set()
-            aborted = [self._open[request_id] for request_id in aborts if request_id in self._open]
-        for sequence in inbox:
+        new, aborted = self._inbox.take()
+        for sequence in new:
             self._scheduler.add(sequence)
         return [self._settle(last_output(sequence, "abort")) for sequence in aborted]
 
     def _settle(self, output: SequenceOutput) -> SequenceOutput:
         """Forget the sequence if this is its last output."""
         if output.finish_reason is not None:
-            with self._wake:
-                sequence = self._open.pop(output.request_id)
-                self._aborts.discard(output.request_id)
-            self._scheduler.remove(sequence)
+            self._scheduler.remove(self._inbox.forget(output.request_id))
             self._meter.pace.finished()
         return output
 
@@ -261,11 +225,8 @@ class Engine:
             log.exception("The receiver of %d outputs failed; the engine goes on", len(outputs))
 
     def _end_everything(self) -> None:
-        with self._wake:
-            self._stopping = True
+        self._inbox.close(self.failure or "The engine was stopped.")
+        reason = self._inbox.closed
         outputs = self._take_in()
-        with self._wake:
-            rest = list(self._open.values())
-        reason = self.failure or "The engine was stopped."
-        outputs += [self._settle(last_output(sequence, "error", reason)) for sequence in rest]
+        outputs += [self._settle(last_output(rest, "error", reason)) for rest in self._inbox.rest()]
         self._hand_out(outputs)

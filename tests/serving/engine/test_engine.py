@@ -190,13 +190,63 @@ def test_a_request_id_that_is_running_is_refused(house: House) -> None:
 
 
 def test_another_owner_is_served_within_two_steps_of_a_flood() -> None:
-    house = House(max_waiting=100)
+    house = House(max_waiting=120)
     for number in range(100):
         house.submit(f"flood{number}", owner="greedy", max_tokens=50)
     house.steps(3)
     house.submit("single", owner="modest", max_tokens=1)
     house.steps(2)
     assert house.last("single").finish_reason == "length"
+
+
+def test_owners_share_the_steps_whatever_the_number_of_their_requests() -> None:
+    house = House(max_waiting=120, kv_blocks=64)
+    for number in range(100):
+        house.submit(f"flood{number}", owner="greedy", max_tokens=20)
+    house.steps(3)
+    house.submit("single", owner="modest", max_tokens=20)
+    house.steps(21)
+    assert house.tokens("single") == continuation((1, 2, 3), 20), "as soon as if it were alone"
+
+
+def test_nobody_can_fill_the_queue_against_all_others() -> None:
+    house = House(max_waiting=16)
+    for number in range(18):
+        house.submit(f"flood{number}", owner="greedy")
+    with pytest.raises(QueueFull):
+        house.submit("one more", owner="greedy")
+    house.submit("b", owner="b")
+    with pytest.raises(QueueFull):
+        house.submit("b again", owner="b")
+    house.submit("c", owner="c")
+    with pytest.raises(QueueFull):
+        house.submit("d", owner="d")
+
+
+def test_a_short_prompt_has_its_first_token_after_two_steps_while_16_decode() -> None:
+    house = House(max_batch_size=32, kv_blocks=400, prefill_chunk=64)
+    for number in range(16):
+        house.submit(f"decoding{number}", max_tokens=60)
+    house.steps(5)
+    house.submit("short", (9, 8, 7))
+    house.steps(1)  # besides the step that may have been under way
+    assert house.tokens("short") == continuation((9, 8, 7), 1)
+    assert [len(house.tokens(f"decoding{number}")) for number in range(16)] == [6] * 16
+
+
+def test_a_long_prompt_stalls_nobody_by_more_than_one_chunk() -> None:
+    house = House(max_batch_size=32, kv_blocks=400)
+    house.submit("decoding", max_tokens=60)
+    house.steps(2)
+    house.submit("long", tuple(range(80)), max_tokens=1)
+    house.steps(1)
+    house.submit("short", (9, 8, 7))
+    house.steps(1)
+    assert house.tokens("short") == continuation((9, 8, 7), 1)
+    assert len(house.tokens("decoding")) == 4
+    assert all(sum(length for _, _, length in batch) <= 8 + 2 for batch in house.runner.batches)
+    house.steps(20)
+    assert house.tokens("long") == continuation(range(80), 1)
 
 
 def test_the_thread_serves_requests_of_many_threads(live: House) -> None:
