@@ -206,6 +206,7 @@ RATE_LIMIT_PER_SECOND = env_int("RATE_LIMIT_PER_SECOND", 10)
 RATE_LIMIT_BURST = env_int("RATE_LIMIT_BURST", 50)
 METRICS_TOKEN = env("METRICS_TOKEN")
 USAGE_RETENTION_DAYS = env_int("USAGE_RETENTION_DAYS", 90)
+CURRENCY = env("CURRENCY", "USD")  # of all prices, costs and budgets: a name, nothing is converted
 
 # -- Background work --------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import re_path
 from servestatic import ServeStaticASGI
 
-from apikeys import known_keys, usage
+from apikeys import known_keys, prices, usage
 from config import embedded_celery
 from playground.routing import websocket_urlpatterns
 from serving import completions, runtime, sse
@@ -66,6 +66,7 @@ class Site:
             runtime.start()
             usage.start()
             known_keys.start()
+            prices.start()
             embedded_celery.start()
             self._running = True
 
@@ -78,6 +79,7 @@ class Site:
             completions.close_all()
             sse.wait_until_sent(LAST_EVENTS_WITHIN)
             embedded_celery.stop()
+            prices.stop()
             known_keys.stop()
             usage.stop()
             self._running = False

@@ -12,7 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from apikeys.models import ApiKey
+from apikeys.models import ApiKey, Price
+from apikeys.prices import LEAD
 from console.models import Invitation, User
 from console.signup import has_administrator, policy
 
@@ -73,3 +74,30 @@ class InviteForm(forms.Form):
         if User.objects.filter(email=email).exists():
             raise ValidationError(gettext("%s has an account already.") % email)
         return email
+
+
+class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What a million tokens of a model are to cost, and from when on."""
+
+    valid_from = forms.DateTimeField(
+        label=_("From (UTC)"),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        help_text=_("Empty: in a few seconds."),
+    )
+
+    class Meta:
+        model = Price
+        fields = ("model", "input", "output", "valid_from")
+        labels = {"input": _("A million tokens in"), "output": _("A million tokens out")}
+        widgets = {"model": forms.TextInput(attrs={"list": "priced-models", "autocomplete": "off"})}
+
+    def clean_valid_from(self) -> datetime | None:
+        """The minute may be the one that is running: it stands for what is left of it."""
+        moment: datetime | None = self.cleaned_data["valid_from"]
+        earliest = timezone.now() + LEAD
+        if moment is None or earliest - timedelta(minutes=1) < moment < earliest:
+            return None
+        if moment < earliest:
+            raise ValidationError(gettext("A price cannot hold from a moment in the past."))
+        return moment

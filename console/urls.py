@@ -1,6 +1,6 @@
 from django.urls import path
 
-from console.views import accounts, home, keys, models, overview, people, usage
+from console.views import accounts, home, keys, models, overview, people, prices, usage
 
 app_name = "console"
 urlpatterns = [
@@ -16,6 +16,8 @@ urlpatterns = [
     path("console/people/", people.people, name="people"),
     path("console/people/invite/", people.invite, name="invite"),
     path("console/people/invitations/<int:invitation_id>/withdraw/", people.withdraw, name="withdraw"),
+    path("console/prices/", prices.price_list, name="prices"),
+    path("console/prices/set/", prices.set_price, name="set_price"),
     # These come before allauth's own in config/urls.py, and add limits and rules to them.
     path("accounts/login/", accounts.login, name="login"),
     path("accounts/signup/", accounts.signup, name="signup"),

@@ -31,6 +31,7 @@ SIGNED_IN = [
     "/console/usage/?range=30d",
     "/console/models/",
     "/console/people/",
+    "/console/prices/",
     "/playground/",
     "/docs/",
     "/accounts/password/change/",

@@ -3,6 +3,7 @@
 from apikeys.models.audit import AuditEntry
 from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
 from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
+from apikeys.models.prices import Price
 from apikeys.models.projects import Membership, Project, ProjectInvitation, Role, Tier
 from apikeys.models.usage import NOT_ROLLED_UP, UsageRecord, UsageRollup
 
@@ -14,6 +15,7 @@ __all__ = [
     "KeyStatus",
     "LimitFields",
     "Membership",
+    "Price",
     "Project",
     "ProjectInvitation",
     "Role",

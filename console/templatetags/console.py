@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.forms import BoundField
 from django.templatetags.static import static
@@ -66,6 +68,19 @@ def milliseconds(value: int | None) -> str:
     if value is None:
         return "—"
     return f"{value} ms" if value < 1000 else f"{value / 1000:.1f} s"
+
+
+@register.filter
+def money(amount: Decimal) -> str:
+    """In the currency: 12.50 USD, or three digits of what is less than one: 0.000123 USD."""
+    places = 2 if amount == 0 or amount >= 1 else 2 - amount.adjusted()
+    return f"{amount:,.{places}f} {settings.CURRENCY}"
+
+
+@register.filter
+def exact(amount: Decimal) -> str:
+    """All its digits, and no more: 0.15, 20."""
+    return f"{amount.normalize():f}"
 
 
 @register.simple_tag

@@ -14,7 +14,7 @@ MEMBERS = [
 ]
 
 
-@pytest.mark.parametrize("path", [*MEMBERS, "/console/people/", "/console/usage.csv"])
+@pytest.mark.parametrize("path", [*MEMBERS, "/console/people/", "/console/prices/", "/console/usage.csv"])
 def test_strangers_are_sent_to_sign_in(path: str, db: None) -> None:
     answer = Client().get(path)
     assert answer.status_code == 302
@@ -26,13 +26,17 @@ def test_members_see_their_pages(path: str, as_person: Client) -> None:
     assert as_person.get(path).status_code == 200
 
 
-def test_people_page_is_for_administrators(as_person: Client, as_administrator: Client) -> None:
-    assert as_person.get("/console/people/").status_code == 403
-    assert "People" not in as_person.get("/console/").content.decode()
-    assert as_administrator.get("/console/people/").status_code == 200
+@pytest.mark.parametrize("name", ["People", "Prices"])
+def test_some_pages_are_for_administrators(name: str, as_person: Client, as_administrator: Client) -> None:
+    path = f"/console/{name.lower()}/"
+    assert as_person.get(path).status_code == 403
+    assert name not in as_person.get("/console/").content.decode()
+    assert as_administrator.get(path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/console/people/invite/", "/console/people/invitations/1/withdraw/"])
+@pytest.mark.parametrize(
+    "path", ["/console/people/invite/", "/console/people/invitations/1/withdraw/", "/console/prices/set/"]
+)
 def test_members_cannot_act_for_administrators(path: str, as_person: Client) -> None:
     assert as_person.post(path, {"email": "x@example.com"}).status_code == 403
 

@@ -1,0 +1,85 @@
+"""The page of prices: who sets them, and what it refuses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from apikeys.models import Price
+from console.models import User
+from console.templatetags.console import exact, money
+
+PRICES = "/console/prices/"
+SET = "/console/prices/set/"
+
+
+def test_a_price_is_set_and_listed(as_administrator: Client, administrator: User) -> None:
+    asked = {"model": "smollm2", "input": "0.15", "output": "0.6", "valid_from": ""}
+    page = as_administrator.post(SET, asked, follow=True).content.decode()
+    price = Price.objects.get()
+    assert (price.input, price.output, price.created_by) == (Decimal("0.15"), Decimal("0.6"), administrator)
+    assert "To come" in page
+    assert ">0.15<" in page
+
+
+def test_the_list_tells_which_price_holds(as_administrator: Client) -> None:
+    now = timezone.now()
+    for days in (-20, -10, 10):
+        Price.objects.create(model="smollm2", input=1, output=2, valid_from=now + timedelta(days=days))
+    rows = as_administrator.get(PRICES).context["rows"]
+    assert [(current, upcoming) for _, current, upcoming in rows] == [
+        (False, True),
+        (True, False),
+        (False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("model", "", "required"),
+        ("input", "-1", "greater than or equal to 0"),
+        ("output", "much", "Enter a number"),
+        ("output", "1e40", "no more than"),
+        ("valid_from", "2020-01-01T00:00", "in the past"),
+        ("valid_from", "soon", "valid date"),
+    ],
+)
+def test_what_makes_no_price_is_said_beside_its_field(
+    field: str, value: str, complaint: str, as_administrator: Client
+) -> None:
+    asked = {"model": "smollm2", "input": "1", "output": "2", "valid_from": "", field: value}
+    answer = as_administrator.post(SET, asked)
+    assert answer.status_code == 400
+    assert complaint in answer.context["form"].errors[field][0]
+    assert not Price.objects.exists()
+
+
+def test_two_prices_from_the_same_moment_are_refused(as_administrator: Client) -> None:
+    moment = (timezone.now() + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M")
+    asked = {"model": "smollm2", "input": "1", "output": "2", "valid_from": moment}
+    assert as_administrator.post(SET, asked).status_code == 302
+    assert as_administrator.post(SET, asked).status_code == 400
+    assert Price.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("0", "0.00 USD"),
+        ("0.000123456", "0.000123 USD"),
+        ("0.05", "0.0500 USD"),
+        ("12.5", "12.50 USD"),
+        ("1234567.891", "1,234,567.89 USD"),
+    ],
+)
+def test_money_is_short_but_tells_something(amount: str, text: str) -> None:
+    assert money(Decimal(amount)) == text
+
+
+def test_exact_has_every_digit_and_no_more() -> None:
+    assert [exact(Decimal(text)) for text in ("0.150000", "20.000000", "100")] == ["0.15", "20", "100"]
