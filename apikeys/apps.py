@@ -8,6 +8,8 @@ class ApiKeysConfig(AppConfig):
     def ready(self) -> None:
         from apikeys import known_keys, projects
         from apikeys import openapi as openapi  # registers itself with the schema generator
+        from apikeys.jwt import known as known_tokens
 
         known_keys.connect_signals()
+        known_tokens.connect_signals()
         projects.connect_signals()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -11,8 +10,8 @@ from django.contrib.auth.models import AbstractUser
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from apikeys import keys, known_keys
 from apikeys.bounds import Bounds
+from apikeys.credentials import Credential, look_up, recall
 from apikeys.errors import InvalidApiKey
 from apikeys.models import ApiKey, Project, Tier, binding, limits_of
 
@@ -24,13 +23,14 @@ class Caller:
     """Somebody known, who asks for something. Nothing is allowed that is not said here."""
 
     user_id: int
-    key_id: int | None  # None: a signed-in person in the playground
+    key_id: int | None  # None: a person who has signed in
     source: Literal["api", "playground"]
     project_id: int  # whose usage it is
     scopes: frozenset[str] = frozenset()  # of scopes.SCOPES
     models: tuple[str, ...] = ()  # names; none: all
     bounds: tuple[Bounds, ...] = ()  # of key, project and user: those that limit anything
     tier: Tier = "normal"
+    session: str | None = None  # where an access token comes from
 
     @property
     def owner(self) -> str:
@@ -39,11 +39,11 @@ class Caller:
 
 
 async def authenticate(authorization: str | None) -> Caller:
-    """The caller whom an ``Authorization`` header names: ``Bearer KEY`` or ``ApiKey KEY``.
+    """The caller whom an ``Authorization`` header names: ``Bearer`` and a key or an access token.
 
     Raises ``InvalidApiKey``, which says what is wrong: no key, mistyped, unknown, revoked or expired.
     """
-    return _caller(await _find_key_async(authorization))
+    return _caller(await _identify(authorization))
 
 
 async def playground_caller(user_id: int) -> Caller:
@@ -69,13 +69,14 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[AbstractUser, Caller]:
         """For a worker thread: it may ask the database."""
-        key = _find_key(self.authorization(request))
-        return key.owner, _caller(key)
+        secret = _secret(self.authorization(request))
+        credential = recall(secret) or look_up(secret)
+        return credential.holder.owner, _caller(credential)
 
     async def aauthenticate(self, request: Request) -> tuple[AbstractUser, Caller]:
-        """For the event loop: a known key takes no thread and no query."""
-        key = await _find_key_async(self.authorization(request))
-        return key.owner, _caller(key)
+        """For the event loop: what is known takes no thread and no query."""
+        credential = await _identify(self.authorization(request))
+        return credential.holder.owner, _caller(credential)
 
     def authorization(self, request: Request) -> str | None:
         """Clients written for Anthropic's API send the key by itself."""
@@ -86,57 +87,32 @@ class ApiKeyAuthentication(BaseAuthentication):
         return InvalidApiKey.CHALLENGE
 
 
-def _caller(key: ApiKey) -> Caller:
+async def _identify(authorization: str | None) -> Credential:
+    secret = _secret(authorization)
+    return recall(secret) or await sync_to_async(look_up)(secret)
+
+
+def _caller(credential: Credential) -> Caller:
+    holder, token = credential.holder, credential.token
+    key = holder if isinstance(holder, ApiKey) else None
     return Caller(
-        user_id=key.owner_id,
-        key_id=key.pk,
+        user_id=holder.owner_id,
+        key_id=key.pk if key else None,
         source="api",
-        project_id=key.project_id,
-        scopes=frozenset(key.scopes),
-        models=tuple(key.models),
-        bounds=key.all_bounds,
-        tier=cast(Tier, key.project.tier),
+        project_id=holder.project_id,
+        scopes=credential.scopes,
+        models=tuple(key.models) if key else (),
+        bounds=holder.all_bounds,
+        tier=cast(Tier, holder.project.tier),
+        session=token.sid if token else None,
     )
 
 
-async def _find_key_async(authorization: str | None) -> ApiKey:
-    key = known_keys.get(keys.digest(_plaintext(authorization)))
-    return await sync_to_async(_find_key)(authorization) if key is None else _check(key)
-
-
-def _find_key(authorization: str | None) -> ApiKey:
-    plaintext = _plaintext(authorization)
-    digest = keys.digest(plaintext)
-    return _check(known_keys.get(digest) or _look_up(plaintext, digest))
-
-
-def _look_up(plaintext: str, digest: str) -> ApiKey:
-    if not keys.is_well_formed(plaintext):
-        raise InvalidApiKey(
-            "Incorrect API key provided: it looks mistyped or cut off. "
-            f"A key starts with {keys.BRAND} and has {keys.KEY_LENGTH} characters."
-        )
-    key = known_keys.look_up(plaintext[: keys.PREFIX_LENGTH], digest)
-    if key is None or not hmac.compare_digest(key.hash, digest):
-        raise InvalidApiKey("Incorrect API key provided: this server knows no such key.")
-    return key
-
-
-def _check(key: ApiKey) -> ApiKey:
-    if key.status == "revoked":
-        raise InvalidApiKey(f"The API key {key.prefix}… was revoked. Use another one.")
-    if key.status == "expired":
-        raise InvalidApiKey(f"The API key {key.prefix}… has expired. Use another one.")
-    if not key.owner.is_active:
-        raise InvalidApiKey(f"The account that owns the API key {key.prefix}… is deactivated.")
-    return key
-
-
-def _plaintext(authorization: str | None) -> str:
-    scheme, _, plaintext = (authorization or "").strip().partition(" ")
-    plaintext = plaintext.strip()
-    if scheme.lower() not in SCHEMES or not plaintext:
+def _secret(authorization: str | None) -> str:
+    scheme, _, secret = (authorization or "").strip().partition(" ")
+    secret = secret.strip()
+    if scheme.lower() not in SCHEMES or not secret:
         raise InvalidApiKey(
             "You did not provide an API key. Send it in a header: Authorization: Bearer YOUR_API_KEY"
         )
-    return plaintext
+    return secret

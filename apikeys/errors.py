@@ -2,6 +2,8 @@
 
 ServiceError
 ├── InvalidApiKey       401  who are you?
+│   ├── InvalidAccessToken       not this token
+│   └── InvalidRefreshToken      not this one: sign in again
 ├── PermissionDenied    403  not you
 ├── RateLimited         429  not now
 └── ...                      serving/errors.py goes on, and renders them all
@@ -49,6 +51,20 @@ class InvalidApiKey(ServiceError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, headers={"WWW-Authenticate": self.CHALLENGE})
+
+
+class InvalidAccessToken(InvalidApiKey):
+    """A JSON Web Token that opens nothing: forged, meant for others, expired, revoked."""
+
+    code = "invalid_token"
+
+    CHALLENGE = 'Bearer realm="api", error="invalid_token"'
+
+
+class InvalidRefreshToken(InvalidApiKey):
+    """A refresh token that is unknown or was used before."""
+
+    code = "invalid_refresh_token"
 
 
 class PermissionDenied(ServiceError):

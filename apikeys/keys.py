@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 from apikeys import audit, known_keys, projects
 from apikeys.audit import SYSTEM, Actor
 from apikeys.bounds import LIMIT_NAMES
+from apikeys.errors import InvalidApiKey
 from apikeys.models import ApiKey, Project
 
 if TYPE_CHECKING:
@@ -123,6 +124,17 @@ def revoke(key: ApiKey, *, by: Actor = SYSTEM) -> None:
             _note("key.revoke", key, by, {"revoked_at": None}, {"revoked_at": key.revoked_at})
     known_keys.forget_key(key)
     key.refresh_from_db(fields=["revoked_at"])
+
+
+def check(key: ApiKey) -> ApiKey:
+    """``key``, if it opens anything at this moment. Raises InvalidApiKey."""
+    if key.status == "revoked":
+        raise InvalidApiKey(f"The API key {key.prefix}… was revoked. Use another one.")
+    if key.status == "expired":
+        raise InvalidApiKey(f"The API key {key.prefix}… has expired. Use another one.")
+    if not key.owner.is_active:
+        raise InvalidApiKey(f"The account that owns the API key {key.prefix}… is deactivated.")
+    return key
 
 
 def digest(plaintext: str) -> str:

@@ -1,4 +1,4 @@
-"""What Celery does about keys and usage. Every task may run twice, late, or twice at once."""
+"""What Celery does about keys, tokens and usage. Every task may run twice, late, or twice at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from django.db.models import F
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
+from apikeys.jwt import sessions, signing
 from apikeys.models import NOT_ROLLED_UP, ApiKey, UsageRecord, UsageRollup
 from apikeys.totals import SUMS_OF_RECORDS, Totals, group
 
@@ -63,6 +64,18 @@ def prune_usage() -> int:
         total += deleted
         time.sleep(BREATH)
     return total
+
+
+@shared_task(name="apikeys.rotate_signing_key")  # type: ignore[untyped-decorator]
+def rotate_signing_key() -> bool:
+    """Whether it was time for a new key to sign access tokens with."""
+    return signing.rotate_if_due()
+
+
+@shared_task(name="apikeys.prune_sessions")  # type: ignore[untyped-decorator]
+def prune_sessions() -> int:
+    """Deletes sessions of access tokens whose time is over. How many rows those were."""
+    return sessions.prune()
 
 
 def _roll_up_batch() -> int:

@@ -220,6 +220,8 @@ CELERY_BEAT_SCHEDULE = {
     "roll-up-usage": {"task": "apikeys.roll_up_usage", "schedule": 60.0},
     "expire-keys": {"task": "apikeys.expire_keys", "schedule": 60.0},
     "prune-usage": {"task": "apikeys.prune_usage", "schedule": crontab(hour="3", minute="17")},
+    "rotate-signing-key": {"task": "apikeys.rotate_signing_key", "schedule": 3600.0},
+    "prune-sessions": {"task": "apikeys.prune_sessions", "schedule": crontab(hour="3", minute="37")},
 }
 
 # -- API --------------------------------------------------------------------------------------

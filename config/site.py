@@ -2,7 +2,7 @@
 
 Site
 ├── http       /static/...            ServeStatic
-│              /v1, /healthz, /readyz  ApiHandler
+│              /v1, /healthz, ...      ApiHandler
 │              everything else         Django, with the middleware of the pages
 ├── websocket  /ws/...                 Channels, for signed-in people of this site
 └── behind     the models, the usage writer, the embedded Celery
@@ -23,6 +23,7 @@ from django.urls import re_path
 from servestatic import ServeStaticASGI
 
 from apikeys import known_keys, prices, usage
+from apikeys.jwt import known as known_tokens
 from config import embedded_celery
 from playground.routing import websocket_urlpatterns
 from serving import completions, runtime, sse
@@ -67,6 +68,7 @@ class Site:
             usage.start()
             known_keys.start()
             prices.start()
+            known_tokens.start()
             embedded_celery.start()
             self._running = True
 
@@ -80,6 +82,7 @@ class Site:
             sse.wait_until_sent(LAST_EVENTS_WITHIN)
             embedded_celery.stop()
             prices.stop()
+            known_tokens.stop()
             known_keys.stop()
             usage.stop()
             self._running = False

@@ -20,8 +20,11 @@ from serving.middleware import HEADER, api_middleware, new_request_id
 Application = Callable[..., Awaitable[Any]]  # (scope, receive, send); every library types these otherwise
 
 
+API_PATHS = ("/v1", "/healthz", "/readyz", "/metrics", "/.well-known/jwks.json")
+
+
 def is_api_path(path: str) -> bool:
-    return path.startswith("/v1/") or path in ("/v1", "/healthz", "/readyz", "/metrics")
+    return path.startswith("/v1/") or path in API_PATHS
 
 
 class ApiHandler(LightHandler):

@@ -9,6 +9,7 @@ from serving.views import (
     AliveView,
     CompletionsView,
     DocsPage,
+    JwksView,
     MetricsView,
     ModelsView,
     ModelView,
@@ -33,6 +34,7 @@ api_urlpatterns = [
 urlpatterns = [
     *api_urlpatterns,
     path("v1/openapi.json", SchemaView.as_view(), name="schema"),
+    path(".well-known/jwks.json", JwksView.as_view(), name="jwks"),
     path("healthz", AliveView.as_view(), name="alive"),
     path("readyz", ReadyView.as_view(), name="ready"),
     path("metrics", MetricsView.as_view(), name="metrics"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.generic import TemplateView
@@ -12,6 +14,8 @@ from drf_spectacular.generators import SchemaGenerator
 from rest_framework.request import Request
 
 from apikeys.errors import InvalidApiKey
+from apikeys.jwt import known as known_tokens
+from apikeys.jwt import signing
 from serving import metrics, runtime
 from serving.answers import TextAnswer
 from serving.api_view import ApiView, GenerationView
@@ -92,6 +96,15 @@ class MetricsView(PublicView):
         if not metrics.may_scrape(request.META):
             raise InvalidApiKey("Metrics are for those who send METRICS_TOKEN as a Bearer token.")
         return HttpResponse(metrics.render(), content_type=metrics.CONTENT_TYPE)
+
+
+class JwksView(PublicView):
+    """The keys with which anybody can check this site's access tokens."""
+
+    async def get(self, request: Request) -> HttpResponseBase:
+        keys = [json.loads(key) for key in await sync_to_async(known_tokens.published)()]
+        max_age = int(signing.ANNOUNCED.total_seconds())
+        return json_response({"keys": keys}, headers={"Cache-Control": f"public, max-age={max_age}"})
 
 
 class SchemaView(PublicView):

@@ -5,6 +5,7 @@ from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
 from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
 from apikeys.models.prices import Price
 from apikeys.models.projects import Membership, Project, ProjectInvitation, Role, Tier
+from apikeys.models.sessions import RevokedToken, SigningKey, TokenSession
 from apikeys.models.usage import NOT_ROLLED_UP, UsageRecord, UsageRollup
 
 __all__ = [
@@ -18,8 +19,11 @@ __all__ = [
     "Price",
     "Project",
     "ProjectInvitation",
+    "RevokedToken",
     "Role",
+    "SigningKey",
     "Tier",
+    "TokenSession",
     "UsageRecord",
     "UsageRollup",
     "UserLimits",
