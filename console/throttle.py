@@ -35,6 +35,11 @@ def posted(field: str) -> Callable[[str, HttpRequest], str]:
     return lambda group, request: request.POST.get(field, "").strip().lower()
 
 
+def login_limits(email: Callable[[str, HttpRequest], str]) -> tuple[Limit, Limit]:
+    """Tries at the page and at the API count together."""
+    return Limit("login", "60/m", "ip"), Limit("login-email", "10/5m", email)
+
+
 def throttled(*limits: Limit) -> Callable[[View[P]], View[P]]:
     """Answers with a page that says when to come back once any of ``limits`` is used up."""
 

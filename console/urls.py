@@ -1,10 +1,11 @@
-from django.urls import path
+from django.urls import include, path
 
 from console.views import accounts, home, keys, models, overview, people, prices, usage
 
 app_name = "console"
 urlpatterns = [
     path("", home.home, name="home"),
+    path("api/v1/", include("console.api.urls")),
     path("console/", overview.overview, name="overview"),
     path("console/keys/", keys.key_list, name="keys"),
     path("console/keys/mint/", keys.mint, name="mint"),

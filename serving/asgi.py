@@ -24,7 +24,7 @@ API_PATHS = ("/v1", "/healthz", "/readyz", "/metrics", "/.well-known/jwks.json")
 
 
 def is_api_path(path: str) -> bool:
-    return path.startswith("/v1/") or path in API_PATHS
+    return path.startswith(("/v1/", "/api/")) or path in API_PATHS
 
 
 class ApiHandler(LightHandler):

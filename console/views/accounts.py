@@ -14,7 +14,7 @@ from console.accounts import INVITATION_TOKEN, invitation_of
 from console.forms import SignupForm
 from console.mail import has_mail_server
 from console.signup import has_administrator, policy
-from console.throttle import Limit, posted, throttled
+from console.throttle import Limit, login_limits, posted, throttled
 
 
 class SignupView(allauth.SignupView):  # type: ignore[misc]
@@ -35,10 +35,7 @@ class PasswordResetDoneView(allauth.PasswordResetDoneView):  # type: ignore[misc
         return {**super().get_context_data(**kwargs), "mail_goes_to_log": not has_mail_server()}
 
 
-login = throttled(
-    Limit("login", "60/m", "ip"),
-    Limit("login-email", "10/5m", posted("login")),
-)(allauth.login)
+login = throttled(*login_limits(posted("login")))(allauth.login)
 signup = throttled(Limit("signup", "20/10m", "ip"))(SignupView.as_view())
 password_reset = throttled(
     Limit("reset", "20/h", "ip"),

@@ -1,0 +1,55 @@
+"""/api/v1/me: whom a key or token stands for, and what it may do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apikeys.models import Membership
+from console.api.credentials import caller_of, person_of, projects_of
+from console.api.view import ManagementViewSet
+from console.models import User
+
+
+class MembershipSerializer(serializers.ModelSerializer[Membership]):
+    id = serializers.IntegerField(source="project_id")
+    name = serializers.CharField(source="project")
+
+    class Meta:
+        model = Membership
+        fields = ("id", "name", "role")
+
+
+class MeSerializer(serializers.ModelSerializer[User]):
+    is_administrator = serializers.BooleanField(source="is_superuser")
+    projects = serializers.SerializerMethodField()
+    credential = serializers.SerializerMethodField()
+
+    class Meta:
+        model = User
+        fields = ("id", "email", "is_administrator", "date_joined", "projects", "credential")
+
+    def get_projects(self, user: User) -> list[dict[str, Any]]:
+        reachable = projects_of(self.context["request"])
+        memberships = Membership.objects.filter(user=user, project__in=reachable).select_related("project")
+        return list(MembershipSerializer(memberships, many=True).data)
+
+    def get_credential(self, user: User) -> dict[str, Any]:
+        """``key`` and ``session`` are null for a browser that has signed in."""
+        caller = caller_of(self.context["request"])
+        return {
+            "key": caller.key_id,
+            "session": caller.session,
+            "project": caller.project_id,
+            "scopes": sorted(caller.scopes),
+        }
+
+
+class MeViewSet(ManagementViewSet):
+    serializer_class = MeSerializer
+
+    def retrieve(self, request: Request) -> Response:
+        return Response(self.get_serializer(person_of(request)).data)
