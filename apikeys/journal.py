@@ -66,6 +66,15 @@ class Journal:
                 self._sealed, self._active = [self._active], None
             return list(self._sealed)
 
+    def sync(self) -> None:
+        """Returns when what was appended before would survive a power cut too. Others append meanwhile."""
+        with self._lock:
+            segments = [*self._sealed, *filter(None, [self._active])]
+        for segment in segments:
+            os.fdatasync(segment.descriptor)
+        if segments:
+            _sync_folder(self._folder)
+
     def adopt(self) -> None:
         """Makes the segments that dead processes have left behind this one's own."""
         for path in sorted(self._folder.glob("usage-*.jsonl")):
@@ -105,3 +114,12 @@ class Journal:
             os.close(descriptor)
             return None
         return descriptor
+
+
+def _sync_folder(folder: Path) -> None:
+    """The names of its files; their contents are their own."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

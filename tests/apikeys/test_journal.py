@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+
+import pytest
 
 from apikeys.journal import Journal, Segment
 
@@ -104,3 +107,21 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.adopt()
     assert contents(journal.pending()) == [b"whole", b"whole again"]
+
+
+def test_sync_asks_the_disk_to_keep_every_segment_and_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("fdatasync", "fsync"):
+        monkeypatch.setattr(
+            os, name, lambda descriptor: asked.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        )
+    journal = Journal(tmp_path)
+    journal.sync()
+    assert asked == []
+    journal.append(b"early\n")
+    journal.pending()
+    journal.append(b"late\n")
+    journal.sync()
+    assert sorted(asked) == sorted([str(tmp_path), *map(str, tmp_path.iterdir())])

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +14,6 @@ from apikeys.journal import Journal
 from apikeys.models import ApiKey, UsageRecord
 from apikeys.usage import UsageEvent, UsageWriter
 from tests.apikeys.conftest import NOON, make_event
-from tests.database import read
-from tests.environment import REPOSITORY
-from tests.services import share
 
 Minted = tuple[ApiKey, str]
 Record = Callable[..., list[UsageEvent]]
@@ -159,103 +152,22 @@ def test_usage_waits_while_the_database_is_away_and_follows_when_it_is_back(
     assert caplog.text.count("waits in the journal") == 1
 
 
-# -- Death of the process ---------------------------------------------------------------------
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_syncs_the_journal_and_commits_to_the_disk(
+    writer: UsageWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronous: list[object] = []
 
-SETUP = """
-import os, signal, sys, django
-django.setup()
-from apikeys import usage
-from apikeys.journal import Journal
-from tests.apikeys.conftest import make_event
-"""
+    def look(events: object, journal: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous" if connection.vendor == "sqlite" else "SHOW fsync")
+            synchronous.extend(cursor.fetchone())
 
-RECORD_FOR_EVER = """
-import itertools
-usage.start()
-for number in itertools.count():
-    usage.record(make_event(request_id=f"{os.getpid()}-{number}"))
-    print(f"{os.getpid()}-{number}", flush=True)
-"""
-
-# In the database, but still in the journal.
-DIE_BEFORE_DELETING = """
-Journal.delete = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-for number in range(100):
-    usage.record(make_event(request_id=f"kept-{number}"))
-usage.flush()
-"""
-
-RECOVER = """
-usage.start()
-usage.stop()
-"""
-
-
-class Site:
-    """A DATA_DIR of its own, in which processes live and die."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.environment = {
-            **os.environ,
-            **share(data_dir),
-            "DATA_DIR": str(data_dir),
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-        }
-        self.run([sys.executable, "manage.py", "migrate", "--skip-checks", "-v", "0"])
-
-    def run(self, command: list[str]) -> int:
-        return subprocess.run(
-            command, cwd=REPOSITORY, env=self.environment, check=False, timeout=60
-        ).returncode
-
-    def python(self, code: str) -> int:
-        return self.run([sys.executable, "-c", SETUP + code])
-
-    def popen(self, code: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", SETUP + code]
-        return subprocess.Popen(
-            command, cwd=REPOSITORY, env=self.environment, stdout=subprocess.PIPE, text=True
-        )
-
-    def request_ids(self) -> list[str]:
-        rows = read(self.environment, "SELECT request_id FROM apikeys_usagerecord")
-        return [row["request_id"] for row in rows]
-
-    def journal(self) -> list[Path]:
-        return list((self.data_dir / "journal").glob("*.jsonl"))
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-def test_a_death_between_the_database_and_the_journal_counts_nothing_twice(site: Site) -> None:
-    assert site.python(DIE_BEFORE_DELETING) == -signal.SIGKILL
-    assert len(site.request_ids()) == 100
-    assert len(site.journal()) == 1
-    assert site.python(RECOVER) == 0
-    assert sorted(site.request_ids()) == sorted(f"kept-{number}" for number in range(100))
-    assert site.journal() == []
-
-
-def test_two_processes_killed_at_any_moment_lose_and_double_nothing(site: Site) -> None:
-    processes = [site.popen(RECORD_FOR_EVER) for _ in range(2)]
-    answered: list[str] = []
-    for process, moment in zip(processes, (137, 1361), strict=True):
-        assert process.stdout is not None
-        answered += [process.stdout.readline().strip() for _ in range(moment)]
-    for process in processes:
-        process.kill()
-        assert process.stdout is not None
-        answered += [line.strip() for line in process.stdout if line.endswith("\n")]
-        process.wait()
-        process.stdout.close()
-    assert site.python(RECOVER) == 0
-    kept = site.request_ids()
-    assert len(kept) == len(set(kept))
-    assert set(answered) <= set(kept)
-    # Each process may have died between the record and its answer.
-    assert len(kept) <= len(answered) + len(processes)
-    assert site.journal() == []
+    monkeypatch.setattr("apikeys.usage._store", look)
+    synced = threading.Event()
+    monkeypatch.setattr(Journal, "sync", lambda self: synced.set())
+    writer.start()
+    writer.record(make_event())
+    wait_until(lambda: bool(synchronous))
+    assert synced.is_set()
+    assert synchronous[0] in (2, "on")  # SQLite's FULL; PostgreSQL's default
