@@ -101,11 +101,6 @@ rate_of, cost_of, refresh, start, stop = (
 )
 
 
-def to_nanos(amount: Decimal) -> int:
-    """What usage counts in: exact, however many are added up, on every database."""
-    return int(amount.scaleb(9))
-
-
 def set_price(
     model: str,
     rate: tuple[Decimal, Decimal],

@@ -54,6 +54,11 @@ class UsageEvent:
     ttft_ms: int | None
     duration_ms: int
     stream: bool
+    cost_nanos: int = 0  # billionths of the currency
+    queue_ms: int | None = None  # until the model began with it; None: no model was asked
+    prefill_ms: int | None = None  # from there to its first token
+    decode_ms: int | None = None  # from there to its last
+    compute_us: int = 0  # its share of what the model computed meanwhile, in microseconds
 
     def to_line(self) -> bytes:
         fields = {**_fields_of(self), "started_at": self.started_at.isoformat()}

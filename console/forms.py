@@ -16,6 +16,8 @@ from apikeys.models import ApiKey, Price
 from apikeys.prices import LEAD
 from console.models import Invitation, User
 from console.signup import has_administrator, policy
+from serving import runtime
+from serving.errors import ModelNotFound
 
 NEVER = "never"
 EXPIRIES = [
@@ -91,6 +93,14 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("model", "input", "output", "valid_from")
         labels = {"input": _("A million tokens in"), "output": _("A million tokens out")}
         widgets = {"model": forms.TextInput(attrs={"list": "priced-models", "autocomplete": "off"})}
+
+    def clean_model(self) -> str:
+        """Requests are booked under a model's name, so an alias means that."""
+        asked: str = self.cleaned_data["model"]
+        try:
+            return runtime.find(asked).name
+        except ModelNotFound:
+            return asked
 
     def clean_valid_from(self) -> datetime | None:
         """The minute may be the one that is running: it stands for what is left of it."""

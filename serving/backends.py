@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from serving.engine.core import GenerationRequest, Pooling, SequenceOutput
+from serving.engine.core import GenerationRequest, Pooling, RequestTimes, SequenceOutput
 from serving.engine.engine import Engine
 from serving.engine.errors import EngineError
 from serving.engine.stats import EngineStats
@@ -52,6 +52,7 @@ class Generation:
         self._lock = threading.Lock()
         self._open = set(request_ids)
         self._totals = dict.fromkeys(request_ids, 0)
+        self._times: list[RequestTimes] = []
         self._when_ended: list[Callable[[], None]] = []
 
     async def next(self) -> SequenceOutput:
@@ -61,6 +62,12 @@ class Generation:
     def completion_tokens(self, request_id: str) -> int:
         """How many tokens the engine has made for this sequence so far."""
         return self._totals[request_id]
+
+    @property
+    def times(self) -> RequestTimes:
+        """Of the sequences that have ended; all of them, ``when_ended`` calls."""
+        with self._lock:
+            return RequestTimes.together(self._times)
 
     def open(self) -> list[str]:
         """The sequences whose last output has not come yet."""
@@ -81,6 +88,8 @@ class Generation:
             self._totals[output.request_id] = output.completion_tokens
             if output.finish_reason is None:
                 return
+            if output.times is not None:
+                self._times.append(output.times)
             self._open.discard(output.request_id)
             calls, self._when_ended = (self._when_ended, []) if not self._open else ([], self._when_ended)
         for call in calls:

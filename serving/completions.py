@@ -16,6 +16,7 @@ from typing import Self
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
+from apikeys.models import CLIENT_LEFT
 from serving import runtime
 from serving.backends import Backend
 from serving.chat.schemas import ChatRequest
@@ -25,7 +26,7 @@ from serving.engine.errors import EngineError
 from serving.errors import GenerationFailed, from_engine
 from serving.logprobs import UNKNOWN
 from serving.prompts import TokenizedPrompt, prompt_param, takes_no_time, tokenize
-from serving.receipts import CLIENT_LEFT, Receipt, admitted
+from serving.receipts import Receipt, admitted
 from serving.sampling import Sampling
 from serving.schemas import CompletionRequest
 
@@ -198,25 +199,23 @@ class CompletionStream:
     async def __anext__(self) -> Delta:
         while not self._ready:
             if all(choice.finish_reason for choice in self._choices.values()):
-                self.close()
+                await self.aclose()
                 raise StopAsyncIteration
             self._take(await self._generation.next())
         return self._ready.popleft()
 
     def close(self, error: ServiceError | None = None) -> None:
         """Idempotent, never blocks, from any thread. ``error``: why it ends, where neither the model
-        finished nor the reader left. A client that left is charged for what the engine really made, so
-        its record is written when the engine says that it has stopped."""
+        finished nor the reader left. A client that left is charged for what the engine really made, and
+        one that met its stop string for the step in which it did: so the record is written when the engine
+        says that it has stopped."""
         if not self._closing.acquire(blocking=False):
             return
         self._error = error
         for request_id in self._generation.open():
             self._backend.abort(request_id)
         self.permit.release()
-        if all(choice.finish_reason for choice in self._choices.values()):
-            self._settle()
-        else:
-            self._generation.when_ended(self._settle)
+        self._generation.when_ended(self._settle)
 
     async def aclose(self) -> None:
         """``close``, and wait until the record is written: ``usage`` is final then."""
@@ -245,6 +244,7 @@ class CompletionStream:
     def _settle(self) -> None:
         _open_streams.discard(self)
         self._receipt.completion_tokens = self.usage.completion_tokens
+        self._receipt.times = self._generation.times
         reasons = [choice.finish_reason for choice in self._choices.values()]
         if self._error is not None:
             self._receipt.write(self._error.status, "error", self._error.code or "")

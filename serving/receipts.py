@@ -8,18 +8,20 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 
-from apikeys import usage
+from apikeys import prices, usage
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
+from apikeys.models import CLIENT_LEFT, to_nanos
 from serving import metrics
-
-CLIENT_LEFT = 499  # nginx's status for a client that did not wait for the answer
+from serving.engine.core import RequestTimes
 
 
 class Receipt:
-    """Fill in ``model``, ``permit``, ``prompt_tokens`` and ``completion_tokens`` as they become known."""
+    """Fill in ``model``, ``permit``, ``prompt_tokens``, ``completion_tokens`` and ``times`` as they become
+    known."""
 
     def __init__(self, caller: Caller, request_id: str, endpoint: str) -> None:
         self.caller = caller
@@ -30,6 +32,7 @@ class Receipt:
         self.permit: Permit | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.times: RequestTimes | None = None  # what the engine measured; None: it was not asked
         self._started_at = datetime.now(UTC)
         self._started = time.monotonic()
         self._ttft_ms: int | None = None
@@ -64,8 +67,17 @@ class Receipt:
                 ttft_ms=self._ttft_ms,
                 duration_ms=self._elapsed_ms(),
                 stream=self.stream,
+                cost_nanos=to_nanos(self.cost(status)),
+                **_measured(self.times),
             )
         )
+
+    def cost(self, status: int) -> Decimal:
+        """What fails is free, and so is what was left before the model computed anything for it."""
+        left_before = status == CLIENT_LEFT and (self.times is None or self.times.compute == 0)
+        if status >= 400 and (status != CLIENT_LEFT or left_before):
+            return Decimal(0)
+        return prices.cost_of(self.model, self.prompt_tokens, self.completion_tokens, self._started_at)
 
     def refuse(self, error: ServiceError) -> None:
         """Write that nothing came of the request, and tell the caller what is left in the bucket."""
@@ -75,6 +87,15 @@ class Receipt:
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)
+
+
+def _measured(times: RequestTimes | None) -> dict[str, int]:
+    """In the units of UsageEvent, which has its own words for "not measured"."""
+    if times is None:
+        return {}
+    stages = {"queue_ms": times.queue, "prefill_ms": times.prefill, "decode_ms": times.decode}
+    milliseconds = {name: round(seconds * 1000) for name, seconds in stages.items()}
+    return {**milliseconds, "compute_us": round(times.compute * 1_000_000)}
 
 
 @asynccontextmanager

@@ -3,12 +3,13 @@
 from apikeys.models.audit import AuditEntry
 from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
 from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
-from apikeys.models.prices import Price
+from apikeys.models.prices import Price, from_nanos, to_nanos
 from apikeys.models.projects import Membership, Project, ProjectInvitation, Role, Tier
 from apikeys.models.sessions import RevokedToken, SigningKey, TokenSession
-from apikeys.models.usage import NOT_ROLLED_UP, UsageRecord, UsageRollup
+from apikeys.models.usage import CLIENT_LEFT, NOT_ROLLED_UP, UsageRecord, UsageRollup
 
 __all__ = [
+    "CLIENT_LEFT",
     "NAME_LIMIT",
     "NOT_ROLLED_UP",
     "ApiKey",
@@ -28,5 +29,7 @@ __all__ = [
     "UsageRollup",
     "UserLimits",
     "binding",
+    "from_nanos",
     "limits_of",
+    "to_nanos",
 ]

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+
+def to_nanos(amount: Decimal) -> int:
+    """What usage counts money in: exact, however many amounts are added up, on every database."""
+    return int(amount.scaleb(9))
+
+
+def from_nanos(nanos: int) -> Decimal:
+    return Decimal(nanos).scaleb(-9)
 
 
 class Price(models.Model):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from apikeys.models.keys import ApiKey
+from apikeys.models.prices import from_nanos
 from apikeys.models.projects import Project
 
+CLIENT_LEFT = 499  # nginx's status for a client that did not wait for the answer
 NOT_ROLLED_UP = models.Q(rolled_up=False)
 
 
@@ -46,6 +50,11 @@ class UsageRecord(models.Model):
     ttft_ms = models.PositiveIntegerField(_("time to first token (ms)"), null=True)
     duration_ms = models.PositiveIntegerField(_("duration (ms)"))
     stream = models.BooleanField(_("streamed"))
+    cost_nanos = models.PositiveBigIntegerField(_("cost (billionths)"), default=0)
+    queue_ms = models.PositiveIntegerField(_("queue (ms)"), null=True)
+    prefill_ms = models.PositiveIntegerField(_("prefill (ms)"), null=True)
+    decode_ms = models.PositiveIntegerField(_("decode (ms)"), null=True)
+    compute_us = models.PositiveBigIntegerField(_("compute (µs)"), default=0)
     rolled_up = models.BooleanField(default=False, editable=False)
 
     class Meta:
@@ -62,6 +71,15 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return self.request_id
+
+    @property
+    def cost(self) -> Decimal:
+        """In units of the currency."""
+        return from_nanos(self.cost_nanos)
+
+    @property
+    def compute_seconds(self) -> float:
+        return self.compute_us / 1e6
 
 
 class UsageRollup(models.Model):

@@ -12,8 +12,9 @@ cache can be read, typed and tested without a model.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from serving.engine.sampling.params import GrammarState, SamplingParams
@@ -213,6 +214,15 @@ class RequestTimes:
         return cls(
             started - sequence.arrived, first_token - started, now - first_token, sequence.compute_seconds
         )
+
+    @classmethod
+    def together(cls, times: Iterable[RequestTimes]) -> RequestTimes:
+        """Of sequences that ran side by side: the stages of the one that took longest, all their compute."""
+        times = list(times)
+        if not times:
+            return cls(0, 0, 0, 0)
+        longest = max(times, key=lambda each: each.queue + each.prefill + each.decode)
+        return replace(longest, compute=sum(each.compute for each in times))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,16 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
 from apikeys.models import Price
 from console.models import User
 from console.templatetags.console import exact, money
+from serving import runtime
+from serving.engine.models_file import read_models_file
+from serving.runtime import ModelStatus
 
 PRICES = "/console/prices/"
 SET = "/console/prices/set/"
@@ -24,6 +28,15 @@ def test_a_price_is_set_and_listed(as_administrator: Client, administrator: User
     assert (price.input, price.output, price.created_by) == (Decimal("0.15"), Decimal("0.6"), administrator)
     assert "To come" in page
     assert ">0.15<" in page
+
+
+def test_an_alias_stands_for_its_model(as_administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = read_models_file(settings.MODELS_FILE)[0]
+    status = ModelStatus(spec)
+    monkeypatch.setattr(runtime._runtime, "_statuses", {spec.name: status})
+    monkeypatch.setattr(runtime._runtime, "_roots", dict.fromkeys(spec.aliases, spec.name))
+    as_administrator.post(SET, {"model": spec.aliases[0], "input": "1", "output": "2", "valid_from": ""})
+    assert Price.objects.get().model == spec.name
 
 
 def test_the_list_tells_which_price_holds(as_administrator: Client) -> None:
