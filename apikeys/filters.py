@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal
 
+from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from apikeys.models import WIDTHS, Width
+
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-RANGES = {"24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "90d": 90 * DAY}
+RANGES = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "90d": 90 * DAY}
 DEFAULT_RANGE = "7d"
 LONGEST = 3660 * DAY
 HOURLY_UP_TO = 2 * DAY
@@ -21,20 +23,18 @@ SOURCES = ("api", "playground")
 
 @dataclass(frozen=True, slots=True)
 class UsageFilters:
-    """``start`` <= when < ``end``, whole hours in UTC. ``None`` and ``""`` filter nothing."""
+    """``start`` <= when < ``end``, in UTC, both whole minutes, hours or days as ``step`` says: the width of
+    one point of a series. ``None`` and ``""`` filter nothing."""
 
     user_id: int | None  # None: everybody's, for an administrator
     start: datetime
     end: datetime
     range: str  # one of RANGES, or "custom"
+    step: Width
+    project_id: int | None = None
     key_id: int | None = None
     model: str = ""
     source: str = ""
-
-    @property
-    def step(self) -> Literal["hour", "day"]:
-        """The width of one point of a series."""
-        return "hour" if self.end - self.start <= HOURLY_UP_TO else "day"
 
     @property
     def first_day(self) -> date:
@@ -42,16 +42,18 @@ class UsageFilters:
 
     @property
     def last_day(self) -> date:
-        return (self.end - HOUR).date()
+        return (self.end - WIDTHS[self.step]).date()
 
 
 def parse_filters(
     query: Mapping[str, str], user_id: int | None, now: datetime | None = None
 ) -> tuple[UsageFilters, list[str]]:
-    """Filters from a query string: ``range`` or ``from`` and ``to`` (dates, inclusive), ``key`` (an id),
-    ``model``, ``source``. A value that makes no sense is left out; the messages tell a person which."""
+    """Filters from a query string: ``range`` or ``from`` and ``to`` (dates, inclusive), ``project`` and
+    ``key`` (ids), ``model``, ``source``. A value that makes no sense is left out; the messages tell a person
+    which."""
     messages: list[str] = []
-    start, end, name = _parse_period(query, now or timezone.now(), messages)
+    now = now or timezone.now()
+    start, end, name = _parse_period(query, now, messages)
     source = query.get("source", "")
     if source and source not in SOURCES:
         messages.append(_("There is no source “%(source)s”.") % {"source": source})
@@ -61,7 +63,9 @@ def parse_filters(
         start=start,
         end=end,
         range=name,
-        key_id=_parse_key(query.get("key", ""), messages),
+        step=_step(start, end, name, now),
+        project_id=_parse_id(query.get("project", ""), _("There is no project “%(text)s”."), messages),
+        key_id=_parse_id(query.get("key", ""), _("There is no key “%(text)s”."), messages),
         model=query.get("model", ""),
         source=source,
     )
@@ -82,16 +86,27 @@ def _parse_period(
 
 
 def _parse_range(text: str, now: datetime, messages: list[str]) -> tuple[datetime, datetime, str]:
-    """The range that ends now: whole hours for one of hours, whole days for one of days."""
+    """The range that ends now: whole minutes for an hour, whole hours for a day, else whole days."""
     if text and text not in RANGES:
         messages.append(_("There is no range “%(range)s”.") % {"range": text})
         text = ""
     name = text or DEFAULT_RANGE
-    if RANGES[name] <= HOURLY_UP_TO:
-        end = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + HOUR
+    minute = now.astimezone(UTC).replace(second=0, microsecond=0)
+    if RANGES[name] == HOUR:
+        end = minute + WIDTHS["minute"]
+    elif RANGES[name] <= HOURLY_UP_TO:
+        end = minute.replace(minute=0) + HOUR
     else:
-        end = _midnight(now.astimezone(UTC).date() + DAY)
+        end = _midnight(minute.date() + DAY)
     return end - RANGES[name], end, name
+
+
+def _step(start: datetime, end: datetime, name: str, now: datetime) -> Width:
+    """The finest of which there are still rollups, and no more points than a chart has room for."""
+    if name != "custom" and RANGES[name] == HOUR:
+        return "minute"
+    is_kept = start > now - timedelta(days=settings.USAGE_RETENTION_DAYS)
+    return "hour" if end - start <= HOURLY_UP_TO and is_kept else "day"
 
 
 def _parse_date(text: str, messages: list[str]) -> date | None:
@@ -102,12 +117,12 @@ def _parse_date(text: str, messages: list[str]) -> date | None:
         return None
 
 
-def _parse_key(text: str, messages: list[str]) -> int | None:
+def _parse_id(text: str, complaint: str, messages: list[str]) -> int | None:
     if not text:
         return None
     if text.isascii() and text.isdigit() and len(text) < 19:
         return int(text)
-    messages.append(_("There is no key “%(text)s”.") % {"text": text})
+    messages.append(complaint % {"text": text})
     return None
 
 

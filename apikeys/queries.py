@@ -1,31 +1,32 @@
 """What dashboards show of usage.
 
 Counts are rollups plus the records that no rollup counts yet: exact at any moment, quick at any size, and
-still there after the records were pruned. Latencies and the list of requests come from the records alone.
+still there after the records were pruned. So are percentiles, from the sketches of the rollups, but for what
+a sketch leaves open. The list of requests comes from the records alone.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, IntegerField, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
-from django.db.models.functions import TruncDay, TruncHour
+from django.db.models.functions import Trunc
 
-from apikeys.filters import DAY, HOUR, UsageFilters
-from apikeys.models import NOT_ROLLED_UP, ApiKey, UsageRecord, UsageRollup
+from apikeys.filters import UsageFilters
+from apikeys.models import NOT_ROLLED_UP, WIDTHS, ApiKey, Project, UsageRecord, UsageRollup
+from apikeys.sketches import Sketch
 from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Totals, group
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds, over successful requests whose records are still kept. None: there were none."""
+    """Milliseconds, over successful requests, as ``sketches`` tells them. None: there were none."""
 
     p50: int | None
     p95: int | None
@@ -59,18 +60,23 @@ class ModelUsage:
     totals: Totals
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectUsage:
+    """``project`` is None when its row is gone."""
+
+    project: Project | None
+    totals: Totals
+
+
 def usage_summary(filters: UsageFilters) -> Summary:
-    return Summary(
-        totals=sum(_totals_by(filters, "source").values(), Totals()),
-        duration=_latency(filters, "duration_ms"),
-        ttft=_latency(filters, "ttft_ms"),
-    )
+    duration, ttft = _latencies(filters)
+    return Summary(sum(_totals_by(filters, "source").values(), Totals()), duration, ttft)
 
 
 def usage_series(filters: UsageFilters) -> list[Point]:
-    """One point for every hour or day (``filters.step``) of the period, those without usage too."""
-    width: timedelta = HOUR if filters.step == "hour" else DAY
-    totals = _totals_by(filters, filters.step)
+    """One point for every minute, hour or day (``filters.step``) of the period, those without usage too."""
+    width = WIDTHS[filters.step]
+    totals = _totals_by(filters, "start")
     count = (filters.end - filters.start) // width
     starts = [filters.start + number * width for number in range(count)]
     return [Point(start, totals.get(start, Totals())) for start in starts]
@@ -90,14 +96,23 @@ def usage_by_model(filters: UsageFilters) -> list[ModelUsage]:
     return sorted(rows, key=lambda row: row.totals.requests, reverse=True)
 
 
+def usage_by_project(filters: UsageFilters) -> list[ProjectUsage]:
+    """The busiest first."""
+    totals = _totals_by(filters, "project_id")
+    projects = Project.objects.select_related("personal_of").in_bulk(list(totals))
+    rows = [ProjectUsage(projects.get(project_id), subtotal) for project_id, subtotal in totals.items()]
+    return sorted(rows, key=lambda row: row.totals.requests, reverse=True)
+
+
 def usage_records(filters: UsageFilters) -> QuerySet[UsageRecord]:
     """The records themselves, the newest first."""
     return _records(filters).select_related("key").order_by("-started_at", "-pk")
 
 
 CSV_COLUMNS = (
-    "request_id", "started_at", "key", "source", "endpoint", "model", "prompt_tokens", "completion_tokens",
-    "status", "finish_reason", "error_code", "ttft_ms", "duration_ms", "stream",
+    "request_id", "started_at", "project_id", "key", "source", "endpoint", "model", "prompt_tokens",
+    "completion_tokens", "cost", "status", "finish_reason", "error_code", "ttft_ms", "duration_ms",
+    "queue_ms", "prefill_ms", "decode_ms", "compute_seconds", "stream",
 )  # fmt: skip
 
 
@@ -116,6 +131,8 @@ async def usage_csv(filters: UsageFilters) -> AsyncIterator[str]:
 def _csv_cell(record: UsageRecord, column: str) -> object:
     if column == "started_at":
         return record.started_at.isoformat(timespec="milliseconds")
+    if column == "cost":
+        return f"{record.cost:f}"
     value = getattr(record, column)
     # A spreadsheet would run text that starts like this as a formula.
     return f"'{value}" if str(value).startswith(("=", "+", "-", "@", "\t")) else value
@@ -132,14 +149,22 @@ def _records(filters: UsageFilters) -> QuerySet[UsageRecord]:
     return queryset.filter(_who_and_what(filters))
 
 
-def _rollups(filters: UsageFilters) -> QuerySet[UsageRollup]:
-    queryset = UsageRollup.objects.filter(hour__gte=filters.start, hour__lt=filters.end)
+def _rollups(filters: UsageFilters, together: bool) -> QuerySet[UsageRollup]:
+    """``together``: of everybody, where nobody asks for one of them: a few rows instead of one for each."""
+    queryset = UsageRollup.objects.filter(
+        width=filters.step, start__gte=filters.start, start__lt=filters.end, user_id__isnull=together
+    )
     return queryset.filter(_who_and_what(filters))
+
+
+def _is_about_everybody(filters: UsageFilters) -> bool:
+    return {filters.user_id, filters.project_id, filters.key_id} == {None}
 
 
 def _who_and_what(filters: UsageFilters) -> Q:
     wanted = {
         "user_id": filters.user_id,
+        "project_id": filters.project_id,
         "key_id": filters.key_id,
         "model": filters.model or None,
         "source": filters.source or None,
@@ -148,36 +173,40 @@ def _who_and_what(filters: UsageFilters) -> Q:
 
 
 def _totals_by(filters: UsageFilters, name: str) -> dict[Any, Totals]:
-    """Totals for each value of ``name``: a field that records and rollups share, ``hour`` or ``day``."""
-    rolled_up = group(_rollups(filters), SUMS_OF_ROLLUPS, group=_expression(name, "hour"))
-    fresh = _records(filters).filter(NOT_ROLLED_UP)
-    not_rolled_up = group(fresh, SUMS_OF_RECORDS, group=_expression(name, "started_at"))
+    """Totals for each value of ``name``: a field that records and rollups share, or ``start``."""
+    together = _is_about_everybody(filters) and name not in ("key_id", "project_id")
+    rolled_up = group(_rollups(filters, together), SUMS_OF_ROLLUPS, group=F(name))
+    of_record: Combinable = F(name)
+    if name == "start":
+        of_record = Trunc("started_at", filters.step, tzinfo=UTC)
+    not_rolled_up = group(_records(filters).filter(NOT_ROLLED_UP), SUMS_OF_RECORDS, group=of_record)
     totals: dict[Any, Totals] = {}
     # One statement sees one moment: between two, a rollup could move records from one side to the other.
     for value, *sums in rolled_up.union(not_rolled_up, all=True):
-        totals[value] = totals.get(value, Totals()) + Totals(*sums)
+        totals[value] = totals.get(value, Totals()) + Totals(*map(int, sums))
     return totals
 
 
-def _expression(name: str, time_field: str) -> Combinable:
-    match name:
-        case "hour":
-            return TruncHour(time_field, tzinfo=UTC)
-        case "day":
-            return TruncDay(time_field, tzinfo=UTC)
-        case _:
-            return F(name)
+def _latencies(filters: UsageFilters) -> tuple[Latency, Latency]:
+    """Of whole requests, and of their first tokens."""
+    duration, ttft = Sketch(), Sketch()
+    together = _is_about_everybody(filters)
+    nothing = Value(None, output_field=IntegerField())
+    rolled_up = _rollups(filters, together).values_list("durations", "ttfts", nothing, nothing)
+    fresh = _records(filters).filter(NOT_ROLLED_UP, status__lt=400)
+    not_rolled_up = fresh.values_list(nothing, nothing, "duration_ms", "ttft_ms")
+    packed: list[tuple[bytes, bytes]] = []
+    for durations, ttfts, duration_ms, ttft_ms in rolled_up.union(not_rolled_up, all=True):
+        if durations is not None:
+            packed.append((durations, ttfts))
+            continue
+        duration.add(duration_ms)
+        if ttft_ms is not None:
+            ttft.add(ttft_ms)
+    duration.merge_packed(b"".join(durations for durations, _ in packed))
+    ttft.merge_packed(b"".join(ttfts for _, ttfts in packed))
+    return _latency(duration), _latency(ttft)
 
 
-def _latency(filters: UsageFilters, field: str) -> Latency:
-    """Percentiles by the nearest-rank method: values that some request really took."""
-    values = (
-        _records(filters).filter(status__lt=400, **{f"{field}__isnull": False}).order_by(field)
-        .values_list(field, flat=True)
-    )  # fmt: skip
-    count = values.count()
-    if not count:
-        return Latency(None, None)
-    ranks = [math.ceil(count * percent / 100) for percent in (50, 95)]
-    # Slices, because pruning may have taken some of them since they were counted.
-    return Latency(*(next(iter(values[rank - 1 : rank]), None) for rank in ranks))
+def _latency(sketch: Sketch) -> Latency:
+    return Latency(sketch.percentile(50), sketch.percentile(95))

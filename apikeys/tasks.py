@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F
-from django.db.models.functions import TruncHour
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from apikeys import rollups
 from apikeys.jwt import sessions, signing
-from apikeys.models import NOT_ROLLED_UP, ApiKey, UsageRecord, UsageRollup
-from apikeys.totals import SUMS_OF_RECORDS, Totals, group
+from apikeys.models import ApiKey, UsageRecord, UsageRollup
 
-BATCH = 500  # records in one transaction: a web request waits for the write lock for milliseconds only
+BATCH = 200  # rows in one transaction: a web request waits for the write lock for milliseconds only
 BREATH = 0.02  # seconds between two batches, in which others get the write lock
-
-
-WHOSE = ("project_id", "user_id", "key_id", "source", "model")
+MINUTES_KEPT = timedelta(days=2)
 
 logger = logging.getLogger(__name__)
 
 
 @shared_task(name="apikeys.roll_up_usage")  # type: ignore[untyped-decorator]
 def roll_up_usage() -> int:
-    """Adds the records that no rollup counts yet to the rollups of their hours. How many those were."""
+    """Adds the records that no rollup counts yet to their rollups. How many those were."""
     total = 0
-    while counted := _roll_up_batch():
+    while counted := rollups.roll_up(BATCH):
         total += counted
         time.sleep(BREATH)
     return total
@@ -55,12 +50,20 @@ def expire_keys() -> int:
 
 @shared_task(name="apikeys.prune_usage")  # type: ignore[untyped-decorator]
 def prune_usage() -> int:
-    """Deletes records older than USAGE_RETENTION_DAYS. Their rollups stay. How many those were."""
-    cutoff = timezone.now() - timedelta(days=settings.USAGE_RETENTION_DAYS)
-    old = UsageRecord.objects.filter(started_at__lt=cutoff, rolled_up=True).order_by("started_at")
+    """Deletes what has been kept long enough: records and rollups by hour for USAGE_RETENTION_DAYS, rollups
+    by minute for MINUTES_KEPT. Rollups by day stay. How many records those were."""
+    now = timezone.now()
+    cutoff = now - timedelta(days=settings.USAGE_RETENTION_DAYS)
+    _prune(UsageRollup.objects.filter(width="minute", start__lt=now - MINUTES_KEPT))
+    _prune(UsageRollup.objects.filter(width="hour", start__lt=cutoff))
+    return _prune(UsageRecord.objects.filter(started_at__lt=cutoff, rolled_up=True))
+
+
+def _prune(old: QuerySet[Any]) -> int:
+    """Deletes ``old`` in small batches."""
     total = 0
     while batch := list(old.values_list("pk", flat=True)[:BATCH]):
-        deleted, _ = UsageRecord.objects.filter(pk__in=batch).delete()
+        deleted, _ = old.model.objects.filter(pk__in=batch).delete()
         total += deleted
         time.sleep(BREATH)
     return total
@@ -76,25 +79,3 @@ def rotate_signing_key() -> bool:
 def prune_sessions() -> int:
     """Deletes sessions of access tokens whose time is over. How many rows those were."""
     return sessions.prune()
-
-
-def _roll_up_batch() -> int:
-    with transaction.atomic():
-        fresh = UsageRecord.objects.select_for_update().filter(NOT_ROLLED_UP).order_by("started_at")
-        batch = list(fresh.values_list("pk", flat=True)[:BATCH])
-        records = UsageRecord.objects.filter(pk__in=batch)
-        hour = TruncHour("started_at", tzinfo=UTC)
-        for row in group(records, SUMS_OF_RECORDS, *WHOSE, hour=hour):
-            whose = dict(zip((*WHOSE, "hour"), row, strict=False))
-            _add(whose, Totals(*row[len(whose) :]))
-        # In the same transaction: a record is either fresh or in its rollup, never both or neither.
-        records.update(rolled_up=True)
-    return len(batch)
-
-
-def _add(whose: dict[str, Any], totals: Totals) -> None:
-    """Adds ``totals`` to the rollup of one hour, user, key, source and model."""
-    amounts = asdict(totals)
-    additions = {field: F(field) + amount for field, amount in amounts.items()}
-    if not UsageRollup.objects.filter(**whose).update(**additions):
-        UsageRollup.objects.create(**whose, **amounts)

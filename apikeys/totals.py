@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from decimal import Decimal
+from operator import add, attrgetter
 from typing import Any
 
 from django.db.models import Aggregate, Count, Q, QuerySet, Sum
 from django.db.models.expressions import Combinable
 
-# A client that leaves, or presses Stop, is no error.
-IS_ERROR = Q(status__gte=400) & ~Q(status=499)
+from apikeys.models import CLIENT_LEFT, UsageRecord, from_nanos
+
+IS_ERROR = Q(status__gte=400) & ~Q(status=CLIENT_LEFT)  # who leaves, or presses Stop, makes no error
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +25,42 @@ class Totals:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     duration_ms: int = 0  # of all requests together
+    cost_nanos: int = 0  # billionths of the currency
+    compute_us: int = 0  # microseconds that the model computed for them
 
     def __add__(self, other: Totals) -> Totals:
-        return Totals(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+        return Totals(*map(add, _values(self), _values(other)))
 
     @property
     def mean_duration_ms(self) -> int:
         return round(self.duration_ms / self.requests) if self.requests else 0
 
+    @property
+    def cost(self) -> Decimal:
+        """In units of the currency."""
+        return from_nanos(self.cost_nanos)
+
+    @property
+    def compute_seconds(self) -> float:
+        return self.compute_us / 1e6
+
+
+SUMMED = tuple(Totals.__slots__)
+_values = attrgetter(*SUMMED)
+_values_of_record = attrgetter(*SUMMED[2:])
+
+
+def totals_of(record: UsageRecord) -> Totals:
+    is_error = record.status >= 400 and record.status != CLIENT_LEFT
+    return Totals(1, int(is_error), *_values_of_record(record))
+
 
 # In the order of the fields of Totals.
-SUMS_OF_ROLLUPS: Sequence[Aggregate] = [
-    Sum("requests"),
-    Sum("errors"),
-    Sum("prompt_tokens"),
-    Sum("completion_tokens"),
-    Sum("duration_ms"),
-]
+SUMS_OF_ROLLUPS: Sequence[Aggregate] = [Sum(field) for field in SUMMED]
 SUMS_OF_RECORDS: Sequence[Aggregate] = [
     Count("pk"),
     Count("pk", filter=IS_ERROR),
-    Sum("prompt_tokens"),
-    Sum("completion_tokens"),
-    Sum("duration_ms"),
+    *(Sum(field) for field in SUMMED[2:]),
 ]
 
 

@@ -6,12 +6,13 @@ from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
 from apikeys.models.prices import Price, from_nanos, to_nanos
 from apikeys.models.projects import Membership, Project, ProjectInvitation, Role, Tier
 from apikeys.models.sessions import RevokedToken, SigningKey, TokenSession
-from apikeys.models.usage import CLIENT_LEFT, NOT_ROLLED_UP, UsageRecord, UsageRollup
+from apikeys.models.usage import CLIENT_LEFT, NOT_ROLLED_UP, WIDTHS, UsageRecord, UsageRollup, Width
 
 __all__ = [
     "CLIENT_LEFT",
     "NAME_LIMIT",
     "NOT_ROLLED_UP",
+    "WIDTHS",
     "ApiKey",
     "AuditEntry",
     "KeyStatus",
@@ -28,6 +29,7 @@ __all__ = [
     "UsageRecord",
     "UsageRollup",
     "UserLimits",
+    "Width",
     "binding",
     "from_nanos",
     "limits_of",

@@ -1,18 +1,25 @@
-"""What was used, request by request and hour by hour."""
+"""What was used, request by request, and by minute, hour and day."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
+from typing import Literal
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from apikeys.models.keys import ApiKey
 from apikeys.models.prices import from_nanos
 from apikeys.models.projects import Project
 
+Width = Literal["minute", "hour", "day"]
+WIDTHS: dict[Width, timedelta] = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+}
 CLIENT_LEFT = 499  # nginx's status for a client that did not wait for the answer
 NOT_ROLLED_UP = models.Q(rolled_up=False)
 
@@ -83,21 +90,28 @@ class UsageRecord(models.Model):
 
 
 class UsageRollup(models.Model):
-    """What one caller used of one model in one hour (UTC). Every record is counted in one rollup, once."""
+    """What one caller used of one model in one minute, hour or day (UTC); where ``user`` is NULL, what all of
+    them used together. Rows are made in ``rollups.py``, which counts every record once in each of the six.
 
-    hour = models.DateTimeField()
+    ``durations`` and ``ttfts`` are sketches, of successful requests, in milliseconds.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    width = models.CharField(max_length=6)
+    start = models.DateTimeField()
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
         db_index=False,
+        null=True,
         related_name="+",
     )
     key = models.ForeignKey(
-        ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, null=True, related_name="+"
+        ApiKey, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, null=True, related_name="+"
     )
     project = models.ForeignKey(
-        Project, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+        Project, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, null=True, related_name="+"
     )
     source = models.CharField(max_length=16)
     model = models.CharField(max_length=200)
@@ -106,23 +120,20 @@ class UsageRollup(models.Model):
     prompt_tokens = models.PositiveBigIntegerField(default=0)
     completion_tokens = models.PositiveBigIntegerField(default=0)
     duration_ms = models.PositiveBigIntegerField(default=0)
+    cost_nanos = models.PositiveBigIntegerField(default=0)
+    compute_us = models.PositiveBigIntegerField(default=0)
+    durations = models.BinaryField(default=b"")
+    ttfts = models.BinaryField(default=b"")
 
     class Meta:
         verbose_name = _("usage rollup")
         verbose_name_plural = _("usage rollups")
-        indexes = (models.Index(fields=("hour",), name="usage_rollup_hour"),)
-        constraints = (
-            # Coalesce, because NULLs are all different to a unique index.
-            models.UniqueConstraint(
-                models.F("project"),
-                models.F("user"),
-                models.F("hour"),
-                Coalesce("key", 0),
-                models.F("source"),
-                models.F("model"),
-                name="usage_rollup_once",
-            ),
+        indexes = (
+            models.Index(fields=("user", "width", "start"), name="rollup_of_user"),
+            models.Index(fields=("project", "width", "start"), name="rollup_of_project"),
+            models.Index(fields=("key", "width", "start"), name="rollup_of_key"),
+            models.Index(fields=("width", "start"), name="rollup_of_time"),
         )
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H}h user {self.user_id}"
+        return f"{self.width} {self.start:%Y-%m-%d %H:%M} user {self.user_id}"

@@ -71,6 +71,16 @@ def milliseconds(value: int | None) -> str:
 
 
 @register.filter
+def seconds(value: float) -> str:
+    """Time of a machine, short: 12 ms, 3.4 s, 56 min, 7.8 h."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 100:
+        return f"{value:.1f} s"
+    return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:,.1f} h"
+
+
+@register.filter
 def money(amount: Decimal) -> str:
     """In the currency: 12.50 USD, or three digits of what is less than one: 0.000123 USD."""
     places = 2 if amount == 0 or amount >= 1 else 2 - amount.adjusted()

@@ -11,7 +11,8 @@ from django.views.decorators.http import require_safe
 
 from apikeys import queries
 from apikeys.filters import RANGES, SOURCES, UsageFilters, parse_filters
-from apikeys.models import ApiKey
+from apikeys.models import ApiKey, Project
+from apikeys.roles import may, role_in
 from console.charts import chart_columns
 from console.requests import PersonRequest, person_required
 from console.snippets import quick_start
@@ -27,13 +28,14 @@ def usage(request: PersonRequest) -> HttpResponse:
     context = {
         "filters": filters,
         "problems": problems,
-        "everybody": filters.user_id is None,
+        "everybody": filters.user_id is None and filters.project_id is None,
         "query": request.GET.urlencode(),
         "summary": queries.usage_summary(filters),
         "chart": chart_columns(series, filters),
         "busy_points": [point for point in reversed(series) if point.totals.requests],
         "by_key": queries.usage_by_key(filters),
         "by_model": queries.usage_by_model(filters),
+        "by_project": queries.usage_by_project(filters),
         "latest": queries.usage_records(filters)[:LATEST],
         "snippets": quick_start(request),
         **_choices(request, filters),
@@ -52,18 +54,26 @@ def usage_csv(request: PersonRequest) -> StreamingHttpResponse:
 
 
 def _filters(request: PersonRequest) -> tuple[UsageFilters, list[str]]:
-    """One's own usage; an administrator may ask for everybody's."""
+    """One's own usage; of a project whose usage one may see, all of it; an administrator may ask for
+    everybody's."""
     everybody = request.user.is_superuser and request.GET.get("people") == "all"
-    return parse_filters(request.GET, None if everybody else request.user.pk)
+    filters, problems = parse_filters(request.GET, None if everybody else request.user.pk)
+    project = Project.objects.filter(pk=filters.project_id or 0).first()
+    if project is not None and may(role_in(project, request.user), "view"):
+        filters = replace(filters, user_id=None)
+    return filters, problems
 
 
 def _choices(request: PersonRequest, filters: UsageFilters) -> dict[str, Any]:
     """What the filter form offers: only what leads somewhere."""
     keys = ApiKey.objects.order_by("name")
+    if filters.project_id is not None:
+        keys = keys.filter(project=filters.project_id)
     any_model = queries.usage_by_model(replace(filters, model=""))
     return {
         "ranges": list(RANGES),
         "sources": SOURCES,
+        "projects": Project.objects.filter(members=request.user),
         "keys": keys if filters.user_id is None else keys.filter(owner=request.user),
         "models": sorted(row.model for row in any_model),
     }

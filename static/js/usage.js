@@ -21,7 +21,8 @@ const compact = new Intl.NumberFormat(language, { notation: "compact" });
 const whole = new Intl.NumberFormat(language);
 const day = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" });
 const hour = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: "UTC" });
-const tick = data.step === "hour" ? hour : day;
+const SECONDS = { minute: 60, hour: 3600, day: 86400 }; // of one point
+const tick = data.step === "day" ? day : hour;
 
 // Bars on top of each other: the second series is drawn behind, as high as both together.
 function stacked(first, second) {
@@ -45,7 +46,7 @@ function series(label, name, value) {
 
 function options(element, names) {
   const [first, second] = element.dataset.labels.split("|");
-  const step = data.step === "hour" ? 3600 : 86400;
+  const step = SECONDS[data.step];
   return {
     width: element.clientWidth,
     height: HEIGHT,
@@ -56,7 +57,7 @@ function options(element, names) {
       axis({ values: (_chart, values) => values.map((value) => (Number.isInteger(value) ? compact.format(value) : "")), size: 52 }),
     ],
     series: [
-      { label: "UTC", value: (_chart, time) => (time == null ? "—" : `${day.format(time * 1000)}${data.step === "hour" ? ` ${hour.format(time * 1000)}` : ""}`) },
+      { label: "UTC", value: (_chart, time) => (time == null ? "—" : `${day.format(time * 1000)}${data.step === "day" ? "" : ` ${hour.format(time * 1000)}`}`) },
       series(second, SECOND[names] ?? "--chart-2", (_chart, _value, _series, at) => (at == null ? "—" : whole.format(data[names.split(" ")[1]][at]))),
       series(first, "--chart-1", (_chart, value) => (value == null ? "—" : whole.format(value))),
     ],

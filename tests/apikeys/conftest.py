@@ -38,6 +38,11 @@ def make_event(**fields: object) -> UsageEvent:
         "ttft_ms": 30,
         "duration_ms": 400,
         "stream": True,
+        "cost_nanos": 1500,
+        "queue_ms": 1,
+        "prefill_ms": 29,
+        "decode_ms": 369,
+        "compute_us": 350_000,
     }
     return UsageEvent(**{**defaults, **fields})  # type: ignore[arg-type]
 

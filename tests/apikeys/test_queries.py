@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from django.db import connection
@@ -13,16 +14,18 @@ from pytest_django import DjangoAssertNumQueries
 
 from apikeys import keys
 from apikeys.filters import UsageFilters, parse_filters
-from apikeys.models import ApiKey, UsageRecord
+from apikeys.models import ApiKey, Project, UsageRecord
 from apikeys.queries import (
     Latency,
     usage_by_key,
     usage_by_model,
+    usage_by_project,
     usage_csv,
     usage_records,
     usage_series,
     usage_summary,
 )
+from apikeys.sketches import ACCURACY
 from apikeys.tasks import roll_up_usage
 from apikeys.totals import Totals
 from apikeys.usage import UsageEvent
@@ -64,14 +67,24 @@ def test_no_usage_is_zero_not_an_error(db: None) -> None:
 
 
 def test_the_summary_adds_up_everything(record: Record) -> None:
+    free = {"cost_nanos": 0, "compute_us": 0}
     record(
-        make_event(prompt_tokens=5, completion_tokens=7, duration_ms=100),
-        make_event(prompt_tokens=11, completion_tokens=13, duration_ms=300),
-        make_event(status=429, prompt_tokens=0, completion_tokens=0, duration_ms=2, ttft_ms=None),
-        make_event(status=500, prompt_tokens=3, completion_tokens=0, duration_ms=8, ttft_ms=None),
+        make_event(prompt_tokens=5, completion_tokens=7, duration_ms=100, cost_nanos=17, compute_us=1000),
+        make_event(prompt_tokens=11, completion_tokens=13, duration_ms=300, cost_nanos=31, compute_us=500),
+        make_event(status=429, prompt_tokens=0, completion_tokens=0, duration_ms=2, ttft_ms=None, **free),
+        make_event(status=500, prompt_tokens=3, completion_tokens=0, duration_ms=8, ttft_ms=None, **free),
     )
     totals = usage_summary(filters()).totals
-    assert totals == Totals(requests=4, errors=2, prompt_tokens=19, completion_tokens=20, duration_ms=410)
+    assert totals == Totals(
+        requests=4,
+        errors=2,
+        prompt_tokens=19,
+        completion_tokens=20,
+        duration_ms=410,
+        cost_nanos=48,
+        compute_us=1500,
+    )
+    assert (totals.cost, totals.compute_seconds) == (Decimal("0.000000048"), 0.0015)
     assert totals.mean_duration_ms == 102
 
 
@@ -80,12 +93,21 @@ def test_a_client_that_left_is_no_error(record: Record) -> None:
     assert usage_summary(filters()).totals.errors == 0
 
 
-def test_percentiles_are_values_that_some_successful_request_took(record: Record) -> None:
+def test_percentiles_are_near_values_that_some_successful_request_took(record: Record) -> None:
     record(*(make_event(duration_ms=number * 10, ttft_ms=number) for number in range(1, 101)))
     record(make_event(status=500, duration_ms=1_000_000), make_event(ttft_ms=None, duration_ms=5))
     summary = usage_summary(filters())
-    assert summary.duration == Latency(p50=500, p95=950)
+    assert summary.duration.p50 == pytest.approx(500, rel=ACCURACY)
+    assert summary.duration.p95 == pytest.approx(950, rel=ACCURACY)
     assert summary.ttft == Latency(p50=50, p95=95)
+
+
+def test_percentiles_outlive_the_records(record: Record) -> None:
+    record(*(make_event(duration_ms=number) for number in range(1, 51)))
+    roll_up_usage()
+    UsageRecord.objects.all().delete()
+    for user_id in (1, None):
+        assert usage_summary(filters(user_id=user_id)).duration == Latency(p50=25, p95=48)
 
 
 def test_one_person_never_sees_anothers(record: Record) -> None:
@@ -141,6 +163,22 @@ def test_short_ranges_go_by_the_hour(record: Record) -> None:
     points = usage_series(filters({"range": "24h"}))
     assert len(points) == 24
     assert [(point.start.hour, point.totals.requests) for point in points[-2:]] == [(11, 1), (12, 2)]
+
+
+def test_an_hour_goes_by_the_minute(record: Record) -> None:
+    record(make_event(), make_event(), make_event(started_at=NOON - timedelta(minutes=59)))
+    points = usage_series(filters({"range": "1h"}))
+    assert len(points) == 60
+    assert [point.totals.requests for point in points] == [1, *[0] * 58, 2]
+
+
+def test_projects_are_told_apart(record: Record, user: User) -> None:
+    project = Project.objects.get(personal_of=user)
+    record(make_event(project_id=project.pk), make_event(project_id=project.pk), make_event(project_id=99))
+    rows = usage_by_project(filters())
+    assert [(row.project, row.totals.requests) for row in rows] == [(project, 2), (None, 1)]
+    wanted = filters({"project": str(project.pk)}, user_id=None)
+    assert usage_summary(wanted).totals.requests == usage_records(wanted).count() == 2
 
 
 def test_breakdowns_put_the_busiest_first(record: Record, user: User) -> None:
@@ -200,16 +238,22 @@ async def test_csv_has_every_record_and_no_formula() -> None:
     assert read["csv-8"] == {
         "request_id": "csv-8",
         "started_at": "2026-05-20T12:00:00.000+00:00",
+        "project_id": "1",
         "key": "",
         "source": "api",
         "endpoint": "/v1/chat/completions",
         "model": 'a "model", quoted',
         "prompt_tokens": "10",
         "completion_tokens": "20",
+        "cost": "0.000001500",
         "status": "200",
         "finish_reason": "stop",
         "error_code": "",
         "ttft_ms": "30",
         "duration_ms": "400",
+        "queue_ms": "1",
+        "prefill_ms": "29",
+        "decode_ms": "369",
+        "compute_seconds": "0.35",
         "stream": "True",
     }

@@ -83,7 +83,7 @@ SIGNED_IN = [
 ]
 # Words that are the same in Chinese: names, code, units.
 SAME = re.compile(
-    r"Open-AutoGLM|Console|English|OpenAI|openai|API|CSV|URL|UTC|curl|Python|YOUR_API_KEY|p50|p95|USD|models.toml|SIGNUP|token|Token|TTFT|https?://\S+"
+    r"Open-AutoGLM|Console|English|OpenAI|openai|API|CSV|URL|UTC|curl|Python|YOUR_API_KEY|p50|p95|USD|ms|models.toml|SIGNUP|token|Token|TTFT|https?://\S+"
 )
 
 

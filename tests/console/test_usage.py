@@ -12,7 +12,8 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 
 from apikeys import keys
-from apikeys.models import ApiKey, UsageRecord
+from apikeys.models import ApiKey, Membership, Project, UsageRecord
+from apikeys.projects import personal_project
 from console.models import User
 
 USAGE = "/console/usage/"
@@ -32,6 +33,7 @@ def record(user: User, request_id: str, key: ApiKey | None = None, **fields: obj
         "ttft_ms": 30,
         "duration_ms": 340,
         "stream": False,
+        "project": key.project if key else personal_project(user),
     }
     UsageRecord.objects.create(user=user, key=key, request_id=request_id, **{**values, **fields})
 
@@ -89,6 +91,38 @@ def test_senseless_filters_are_named_not_fatal(query: str, as_person: Client) ->
     answer = as_person.get(USAGE + query)
     assert answer.status_code == 200
     assert len(answer.context["problems"]) == 1
+
+
+def test_money_and_compute_are_summed_and_listed(as_person: Client, person: User) -> None:
+    for number in range(2):
+        record(person, f"req-{number}", cost_nanos=1_250_000_000, compute_us=1_700_000, queue_ms=5)
+    page = as_person.get(USAGE).content.decode()
+    assert "2.50 USD" in page
+    assert "1.25 USD" in page
+    assert "3.4 s" in page
+
+
+def test_a_projects_usage_is_for_its_members(as_person: Client, person: User, administrator: User) -> None:
+    project = Project.objects.create(name="Robots")
+    record(administrator, "req-robot", project=project)
+    record(administrator, "req-other")
+    url = f"{USAGE}?project={project.pk}"
+    assert as_person.get(url).context["summary"].totals.requests == 0
+    Membership.objects.create(project=project, user=person, role="viewer")
+    page = as_person.get(url)
+    assert page.context["summary"].totals.requests == 1
+    assert [row.request_id for row in page.context["latest"]] == ["req-robot"]
+    assert as_person.get(USAGE).context["summary"].totals.requests == 0
+
+
+def test_projects_of_others_are_told_apart_by_their_owners(
+    as_administrator: Client, person: User, administrator: User
+) -> None:
+    record(person, "req-1")
+    record(administrator, "req-2")
+    page = as_administrator.get(USAGE + "?people=all")
+    assert len(page.context["by_project"]) == 2
+    assert person.email in page.content.decode()
 
 
 def test_only_administrators_see_everybody(
