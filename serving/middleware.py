@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 from django.core.exceptions import SuspiciousOperation
@@ -25,8 +26,10 @@ GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 def new_request_id() -> str:
-    """128 random bits: no two are the same. Nothing depends on their being hard to guess."""
-    return f"req-{_random.getrandbits(128):032x}"
+    """48 bits of milliseconds since 1970, as in UUIDv7, and 80 random ones: no two are the same, and they
+    sort by time, so that the database's index of them grows at its end. Nothing depends on their being hard
+    to guess."""
+    return f"req-{time.time_ns() // 1_000_000:012x}{_random.getrandbits(80):020x}"
 
 
 def request_id_of(request: HttpRequest | Request) -> str:
