@@ -199,6 +199,8 @@ async def _embed_together(
     finally:
         for request_id in generation.open():
             backend.abort(request_id)
+        times = generation.times
+        receipt.times = times if receipt.times is None else receipt.times + times
     return [vectors[request.request_id] for request in requests]
 
 

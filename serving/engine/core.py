@@ -215,6 +215,15 @@ class RequestTimes:
             started - sequence.arrived, first_token - started, now - first_token, sequence.compute_seconds
         )
 
+    def __add__(self, later: RequestTimes) -> RequestTimes:
+        """Of work that was done one after the other."""
+        return RequestTimes(
+            self.queue + later.queue,
+            self.prefill + later.prefill,
+            self.decode + later.decode,
+            self.compute + later.compute,
+        )
+
     @classmethod
     def together(cls, times: Iterable[RequestTimes]) -> RequestTimes:
         """Of sequences that ran side by side: the stages of the one that took longest, all their compute."""

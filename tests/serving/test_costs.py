@@ -79,3 +79,16 @@ def test_a_record_tells_where_the_time_went(server: Server, api_key: str, fields
     stages = record["queue_ms"] + record["prefill_ms"] + record["decode_ms"]
     assert 0 < stages <= record["duration_ms"] + 2  # each is rounded
     assert 0 < record["compute_us"] <= 1000 * record["duration_ms"]
+
+
+def test_embeddings_are_measured_too(server: Server, api_key: str) -> None:
+    answer = requests.post(
+        f"{server.url}/v1/embeddings",
+        json={"model": MODEL, "input": ["A dog barks."] * 20},
+        headers={"Authorization": f"Bearer {api_key}"},
+        timeout=60,
+    )
+    record = wait_for_record(server, answer.headers["x-request-id"])
+    assert record["status"] == 200
+    assert record["prefill_ms"] > 0
+    assert 0 < record["compute_us"] <= 1000 * record["duration_ms"]
