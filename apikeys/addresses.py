@@ -7,8 +7,8 @@ entry from the end is the client, and whatever stands before it was sent by the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from django.conf import settings
@@ -28,6 +28,11 @@ def client_address(asked: HttpRequest | Mapping[str, Any]) -> str:
         peer = asked.META.get("REMOTE_ADDR", "")
         forwarded = asked.META.get("HTTP_X_FORWARDED_FOR", "")
     return _normal(_behind_proxies(peer, forwarded, settings.TRUSTED_PROXIES))
+
+
+def is_inside(address: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    parsed = ip_address(address)
+    return any(parsed in network for network in networks)
 
 
 def _behind_proxies(peer: str, forwarded: str, proxies: int) -> str:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import AbstractUser
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from apikeys.addresses import UNKNOWN, client_address
 from apikeys.bounds import Bounds
 from apikeys.credentials import Credential, look_up, recall
 from apikeys.errors import InvalidApiKey
@@ -31,6 +32,11 @@ class Caller:
     bounds: tuple[Bounds, ...] = ()  # of key, project and user: those that limit anything
     tier: Tier = "normal"
     session: str | None = None  # where an access token comes from
+    address: str = ""  # where the request comes from
+
+    def may_use(self, *names: str) -> bool:
+        """Whether any of these names of one model is among those that are allowed."""
+        return not self.models or any(name in self.models for name in names)
 
     @property
     def owner(self) -> str:
@@ -38,12 +44,13 @@ class Caller:
         return f"user:{self.user_id}" if self.key_id is None else f"key:{self.key_id}"
 
 
-async def authenticate(authorization: str | None) -> Caller:
+async def authenticate(authorization: str | None, address: str = UNKNOWN) -> Caller:
     """The caller whom an ``Authorization`` header names: ``Bearer`` and a key or an access token.
 
-    Raises ``InvalidApiKey``, which says what is wrong: no key, mistyped, unknown, revoked or expired.
+    Raises ``InvalidApiKey``, which says what is wrong: no key, mistyped, unknown, revoked or expired; and
+    ``PermissionDenied`` for a key that may not be used from ``address``.
     """
-    return _caller(await _identify(authorization))
+    return _caller(await _identify(authorization, address), address)
 
 
 async def playground_caller(user_id: int) -> Caller:
@@ -69,14 +76,15 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[AbstractUser, Caller]:
         """For a worker thread: it may ask the database."""
-        secret = _secret(self.authorization(request))
-        credential = recall(secret) or look_up(secret)
-        return credential.holder.owner, _caller(credential)
+        secret, address = _secret(self.authorization(request)), client_address(request)
+        credential = recall(secret, address) or look_up(secret, address)
+        return credential.holder.owner, _caller(credential, address)
 
     async def aauthenticate(self, request: Request) -> tuple[AbstractUser, Caller]:
         """For the event loop: what is known takes no thread and no query."""
-        credential = await _identify(self.authorization(request))
-        return credential.holder.owner, _caller(credential)
+        address = client_address(request)
+        credential = await _identify(self.authorization(request), address)
+        return credential.holder.owner, _caller(credential, address)
 
     def authorization(self, request: Request) -> str | None:
         """Clients written for Anthropic's API send the key by itself."""
@@ -87,12 +95,12 @@ class ApiKeyAuthentication(BaseAuthentication):
         return InvalidApiKey.CHALLENGE
 
 
-async def _identify(authorization: str | None) -> Credential:
+async def _identify(authorization: str | None, address: str) -> Credential:
     secret = _secret(authorization)
-    return recall(secret) or await sync_to_async(look_up)(secret)
+    return recall(secret, address) or await sync_to_async(look_up)(secret, address)
 
 
-def _caller(credential: Credential) -> Caller:
+def _caller(credential: Credential, address: str) -> Caller:
     holder, token = credential.holder, credential.token
     key = holder if isinstance(holder, ApiKey) else None
     return Caller(
@@ -105,6 +113,7 @@ def _caller(credential: Credential) -> Caller:
         bounds=holder.all_bounds,
         tier=cast(Tier, holder.project.tier),
         session=token.sid if token else None,
+        address=address,
     )
 
 

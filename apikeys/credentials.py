@@ -28,11 +28,11 @@ class Credential:
         return whole if self.token is None else whole & self.token.scopes
 
 
-def recall(secret: str) -> Credential | None:
-    """What ``secret`` is, if that is known. Asks nobody. Raises InvalidApiKey."""
+def recall(secret: str, address: str) -> Credential | None:
+    """What ``secret`` is, if that is known. Asks nobody. Raises InvalidApiKey or PermissionDenied."""
     if not looks_like_token(secret):
         key = known_keys.get(keys.digest(secret))
-        return None if key is None else Credential(keys.check(key))
+        return None if key is None else Credential(keys.check(key, address))
     known = known_tokens.get(secret)
     if known is None:
         return None
@@ -41,19 +41,21 @@ def recall(secret: str) -> Credential | None:
     if session.key is None:
         return Credential(session, token)
     key = known_keys.get(session.key.hash)
-    return None if key is None else Credential(keys.check(key), token)
+    return None if key is None else Credential(keys.check(key, address), token)
 
 
-def look_up(secret: str) -> Credential:
-    """The same, asked from the database. Raises InvalidApiKey."""
+def look_up(secret: str, address: str) -> Credential:
+    """The same, asked from the database. Raises InvalidApiKey or PermissionDenied."""
     if not looks_like_token(secret):
-        return Credential(keys.check(_look_up_key(secret)))
+        return Credential(keys.check(_look_up_key(secret), address))
     session, token = known_tokens.look_up(secret)
     sessions.check(session, token)
     if session.key is None:
         return Credential(session, token)
     key = known_keys.look_up(session.key.prefix, session.key.hash)
-    return Credential(keys.check(key or session.key), token)
+    if key is None:
+        raise InvalidApiKey("The API key that this access token comes from is gone.")
+    return Credential(keys.check(key, address), token)
 
 
 def _look_up_key(plaintext: str) -> ApiKey:

@@ -23,10 +23,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apikeys import audit, known_keys, projects
+from apikeys.addresses import is_inside
 from apikeys.audit import SYSTEM, Actor
 from apikeys.bounds import LIMIT_NAMES
-from apikeys.errors import InvalidApiKey
+from apikeys.errors import InvalidApiKey, PermissionDenied
 from apikeys.models import ApiKey, Project
+from apikeys.roles import may
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractUser
@@ -126,15 +128,25 @@ def revoke(key: ApiKey, *, by: Actor = SYSTEM) -> None:
     key.refresh_from_db(fields=["revoked_at"])
 
 
-def check(key: ApiKey) -> ApiKey:
-    """``key``, if it opens anything at this moment. Raises InvalidApiKey."""
+def check(key: ApiKey, address: str) -> ApiKey:
+    """``key``, as known_keys has it, if it opens anything at this moment for somebody at ``address``.
+    Raises InvalidApiKey or PermissionDenied."""
+    check_alive(key)
+    if not (may(key.owner_role, "use") or key.owner.is_superuser):
+        raise InvalidApiKey(f"Whoever minted the API key {key.prefix}… may not use its project any more.")
+    if key.networks and not is_inside(address, key.allowed_networks):
+        raise PermissionDenied(f"The API key {key.prefix}… may not be used from {address}.")
+    return key
+
+
+def check_alive(key: ApiKey) -> None:
+    """Raises InvalidApiKey."""
     if key.status == "revoked":
         raise InvalidApiKey(f"The API key {key.prefix}… was revoked. Use another one.")
     if key.status == "expired":
         raise InvalidApiKey(f"The API key {key.prefix}… has expired. Use another one.")
     if not key.owner.is_active:
         raise InvalidApiKey(f"The account that owns the API key {key.prefix}… is deactivated.")
-    return key
 
 
 def digest(plaintext: str) -> str:

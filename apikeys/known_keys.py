@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from django.contrib.auth import get_user_model
-from django.db.models import Model, QuerySet
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.db.models.signals import post_delete, post_save
 
 from apikeys.known import Known
@@ -51,7 +51,9 @@ def _ask(known: Mapping[str, ApiKey]) -> Mapping[str, ApiKey]:
 
 def _keys() -> QuerySet[ApiKey]:
     """With all that says what a key may do."""
-    return ApiKey.objects.select_related("owner__limits", "project")
+    memberships = Membership.objects.filter(project=OuterRef("project"), user=OuterRef("owner"))
+    keys = ApiKey.objects.select_related("owner__limits", "project")
+    return keys.annotate(**{"owner_role": Subquery(memberships.values("role"))})
 
 
 _known_keys = KnownKeys()

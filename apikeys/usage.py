@@ -59,6 +59,7 @@ class UsageEvent:
     prefill_ms: int | None = None  # from there to its first token
     decode_ms: int | None = None  # from there to its last
     compute_us: int = 0  # its share of what the model computed meanwhile, in microseconds
+    address: str = ""  # noted with the key, not with each request
 
     def to_line(self) -> bytes:
         fields = {**_fields_of(self), "started_at": self.started_at.isoformat()}
@@ -194,7 +195,9 @@ def _insert(records: Sequence[UsageRecord]) -> None:
 
 
 def _to_record(event: UsageEvent) -> UsageRecord:
-    record = UsageRecord(**_fields_of(event))
+    fields = _fields_of(event)
+    del fields["address"]
+    record = UsageRecord(**fields)
     if event.project_id is None:
         record.project_id = _project_of(event)
     for field in _TEXTS:
@@ -212,13 +215,13 @@ def _project_of(event: UsageEvent) -> int:
 
 
 def _note_use_of_keys(events: Sequence[UsageEvent]) -> None:
-    last_used: dict[int, datetime] = {}
+    latest: dict[int, UsageEvent] = {}
     for event in events:
         if event.key_id is not None:
-            last_used[event.key_id] = max(event.started_at, last_used.get(event.key_id, event.started_at))
-    for key_id, at in last_used.items():
-        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=at), pk=key_id).update(
-            last_used_at=at
+            latest[event.key_id] = max(event, latest.get(event.key_id, event), key=lambda e: e.started_at)
+    for key_id, event in latest.items():
+        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=event.started_at), pk=key_id).update(
+            last_used_at=event.started_at, last_used_ip=event.address or None
         )
 
 

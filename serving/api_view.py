@@ -13,7 +13,8 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from apikeys.auth import Caller
-from apikeys.errors import ServiceError
+from apikeys.errors import PermissionDenied, ServiceError
+from apikeys.scopes import Scope
 from serving.answers import Answer, Choice, OpenAIAnswer, likeliest
 from serving.chat.schemas import ChatRequest
 from serving.completions import CompletionStream, refuse, start_completion
@@ -43,6 +44,17 @@ class ApiView(LoopView):
     http_method_names = ("get", "head", "post")
     content_negotiation_class = AlwaysJSON
     endpoint: ClassVar[str] = ""
+    scope: ClassVar[Scope] = "inference"  # that a key must have
+
+    async def check_access(self, request: Request) -> None:
+        """Raises PermissionDenied, which is recorded as any other end of a request."""
+        caller = caller_of(request)
+        if self.scope not in caller.scopes:
+            error = PermissionDenied(
+                f"This API key lacks the scope '{self.scope}', which {request.path} needs. It has: "
+                f"{', '.join(sorted(caller.scopes)) or 'none'}."
+            )
+            raise await refuse(caller, error, request_id=request_id_of(request), endpoint=self.endpoint)
 
     async def parse_body(self, request: Request, parse: Callable[[Any], Parsed]) -> Parsed:
         """Raises BadRequest, which is recorded as any other end of a request."""

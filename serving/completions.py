@@ -82,7 +82,7 @@ async def refuse(caller: Caller, error: ServiceError, *, request_id: str, endpoi
 async def _submit(
     request: CompletionRequest | ChatRequest, receipt: Receipt, permit: Permit
 ) -> CompletionStream:
-    backend = runtime.get(request.model)
+    backend = runtime.get_for(receipt.caller, request.model)
     receipt.model = backend.name
     short = takes_no_time(backend, request)
     prompts = tokenize(backend, request) if short else await asyncio.to_thread(tokenize, backend, request)

@@ -7,6 +7,7 @@ from typing import Any, cast
 from adrf.views import APIView
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from rest_framework.request import Request
 
 
 class LoopView(APIView):  # type: ignore[misc]  # adrf has no types
@@ -22,12 +23,16 @@ class LoopView(APIView):  # type: ignore[misc]  # adrf has no types
         try:
             for authenticator in self.request.authenticators:
                 self.request.user, self.request.auth = await authenticator.aauthenticate(self.request)
+                await self.check_access(self.request)
             self.initial(self.request, *args, **kwargs)
             response = await self._handler()(self.request, *args, **kwargs)
         except Exception as error:
             response = self.handle_exception(error)
         self.response = response = self.finalize_response(self.request, response, *args, **kwargs)
         return cast(HttpResponseBase, response)
+
+    async def check_access(self, request: Request) -> None:
+        """For a request whose caller is known. Raises ServiceError when that caller may not go on."""
 
     def _handler(self) -> Any:
         method = (self.request.method or "").lower()

@@ -119,7 +119,7 @@ class EmbeddingsView(ApiView):
         receipt = Receipt(caller_of(request), request_id_of(request), self.endpoint)
         receipt.model = asked.model
         async with admitted(receipt) as permit:
-            backend = runtime.get(asked.model)
+            backend = runtime.get_for(receipt.caller, asked.model)
             receipt.model = backend.name
             _check_dimensions(asked, backend)
             prompts = await asyncio.to_thread(_encode, backend, asked)

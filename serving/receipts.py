@@ -68,6 +68,7 @@ class Receipt:
                 duration_ms=self._elapsed_ms(),
                 stream=self.stream,
                 cost_nanos=to_nanos(self.cost(status)),
+                address=self.caller.address,
                 **_measured(self.times),
             )
         )

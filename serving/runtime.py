@@ -14,6 +14,8 @@ from typing import Literal
 
 from django.conf import settings
 
+from apikeys.auth import Caller
+from apikeys.errors import PermissionDenied
 from serving.backends import Backend, LocalBackend
 from serving.engine.errors import EngineError
 from serving.engine.models_file import ModelSpec, read_models_file
@@ -81,6 +83,16 @@ class Runtime:
             headers={"Retry-After": "5"},
         )
 
+    def get_for(self, caller: Caller, name: str) -> Backend:
+        """As ``get``, for somebody. Raises PermissionDenied too."""
+        root = self.find(name).name
+        if not caller.may_use(name, root):
+            raise PermissionDenied(
+                f"This API key may not use the model '{name}', only: {', '.join(caller.models)}.",
+                param="model",
+            )
+        return self.get(name)
+
     def find(self, name: str) -> ModelStatus:
         """Raises ModelNotFound."""
         if name not in self._roots:
@@ -140,10 +152,11 @@ class Runtime:
 
 
 _runtime = Runtime()
-start, stop, get, find, root_of, status = (
+start, stop, get, get_for, find, root_of, status = (
     _runtime.start,
     _runtime.stop,
     _runtime.get,
+    _runtime.get_for,
     _runtime.find,
     _runtime.root_of,
     _runtime.status,

@@ -132,7 +132,7 @@ class TokenizeView(ApiView):
         receipt = Receipt(caller_of(request), request_id_of(request), self.endpoint)
         receipt.model = asked.model
         async with admitted(receipt) as permit:
-            backend = runtime.get(asked.model)
+            backend = runtime.get_for(receipt.caller, asked.model)
             receipt.model = backend.name
             tokens = await asyncio.to_thread(asked.encode, backend)
             receipt.write(200)
@@ -160,7 +160,7 @@ class DetokenizeView(ApiView):
         receipt = Receipt(caller_of(request), request_id_of(request), self.endpoint)
         receipt.model = asked.model
         async with admitted(receipt) as permit:
-            backend = runtime.get(asked.model)
+            backend = runtime.get_for(receipt.caller, asked.model)
             receipt.model, tokenizer = backend.name, backend.tokenizer
             if not tokenizer.knows(asked.tokens):
                 raise BadRequest("'tokens' must hold ids from the model's vocabulary.", param="tokens")

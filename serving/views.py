@@ -18,8 +18,8 @@ from apikeys.jwt import known as known_tokens
 from apikeys.jwt import signing
 from serving import metrics, runtime
 from serving.answers import TextAnswer
-from serving.api_view import ApiView, GenerationView
-from serving.errors import ModelNotReady, error_body, json_response
+from serving.api_view import ApiView, GenerationView, caller_of
+from serving.errors import ModelNotFound, ModelNotReady, error_body, json_response
 from serving.openapi import (
     describes_completions,
     describes_model,
@@ -51,6 +51,7 @@ class ModelsView(ApiView):
             _model_object(name, status)
             for status in runtime.status()
             for name in (status.name, *status.spec.aliases)
+            if caller_of(request).may_use(name, status.name)
         ]
         return json_response({"object": "list", "data": data})
 
@@ -58,7 +59,10 @@ class ModelsView(ApiView):
 class ModelView(ApiView):
     @describes_model
     async def get(self, request: Request, name: str) -> HttpResponseBase:
-        return json_response(_model_object(name, runtime.find(name)))
+        status = runtime.find(name)
+        if not caller_of(request).may_use(name, status.name):
+            raise ModelNotFound(name)
+        return json_response(_model_object(name, status))
 
 
 class PublicView(ApiView):

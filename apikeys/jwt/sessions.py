@@ -60,7 +60,7 @@ def refresh(text: str) -> Tokens:
     session = find(text)
     check(session)
     if session.key is not None:
-        keys.check(session.key)
+        keys.check_alive(session.key)
     fresh = _refresh_token(session.handle)
     current = TokenSession.objects.filter(pk=session.pk, refresh_hash=_digest(text), revoked_at=None)
     if not current.update(refresh_hash=_digest(fresh), refreshed_at=timezone.now()):

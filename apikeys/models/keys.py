@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apikeys.bounds import Bounds
 from apikeys.models.limits import LimitFields, binding, limits_of
-from apikeys.models.projects import Project
+from apikeys.models.projects import Project, Role
 from apikeys.scopes import default_scopes
 from apikeys.validation import validate_models, validate_networks, validate_scopes
 
@@ -55,6 +55,8 @@ class ApiKey(LimitFields):
     )
     # Names; none: all. The last field, because its name hides the module's from here on.
     models = models.JSONField(_("models"), default=list, blank=True, validators=[validate_models])
+
+    owner_role: Role | None  # in the project; known_keys asks for it with the key
 
     class Meta:
         verbose_name = _("API key")

@@ -45,7 +45,7 @@ class CountTokensView(ApiView):
         receipt = Receipt(caller_of(request), request_id_of(request), self.endpoint)
         receipt.model = asked.model
         async with admitted(receipt) as permit:
-            backend = runtime.get(asked.model)
+            backend = runtime.get_for(receipt.caller, asked.model)
             receipt.model = backend.name
             tokens = await asyncio.to_thread(encode_chat, backend, asked.messages, asked.tail)
             receipt.write(200)

@@ -12,9 +12,11 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from apikeys import keys
+from apikeys.addresses import UNKNOWN
+from apikeys.audit import SYSTEM
 from apikeys.auth import ApiKeyAuthentication, Caller, authenticate, playground_caller
-from apikeys.errors import InvalidApiKey
-from apikeys.models import ApiKey
+from apikeys.errors import InvalidApiKey, PermissionDenied
+from apikeys.models import ApiKey, Membership
 from apikeys.projects import personal_project
 from console.models import User
 
@@ -22,8 +24,8 @@ pytestmark = pytest.mark.django_db
 Minted = tuple[ApiKey, str]
 
 
-def caller_of(header: str | None) -> Caller:
-    return async_to_sync(authenticate)(header)
+def caller_of(header: str | None, address: str = UNKNOWN) -> Caller:
+    return async_to_sync(authenticate)(header, address)
 
 
 def refusal_of(header: str | None) -> str:
@@ -41,6 +43,7 @@ def test_a_key_opens_under_either_scheme(minted: Minted, scheme: str) -> None:
         source="api",
         project_id=key.project_id,
         scopes=frozenset({"inference", "files"}),
+        address=UNKNOWN,
     )
 
 
@@ -89,6 +92,38 @@ def test_an_expired_key_is_refused_at_once(minted: Minted) -> None:
 def test_a_deactivated_owner_is_refused(minted: Minted, user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_active=False)
     assert "deactivated" in refusal_of(f"Bearer {minted[1]}")
+
+
+@pytest.mark.parametrize(
+    ("networks", "opens"),
+    [
+        (["203.0.113.7"], True),
+        (["198.51.100.0/24", "203.0.113.0/24"], True),
+        (["2001:db8::/32"], False),
+        (["203.0.113.8/32"], False),
+    ],
+)
+def test_a_key_opens_from_its_networks_only(minted: Minted, networks: list[str], opens: bool) -> None:
+    key, plaintext = minted
+    keys.edit(key, by=SYSTEM, networks=networks)
+    for _ in range(2):  # asked from the database, then known
+        if opens:
+            assert caller_of(f"Bearer {plaintext}", "203.0.113.7").address == "203.0.113.7"
+        else:
+            with pytest.raises(PermissionDenied, match=r"may not be used from 203\.0\.113\.7"):
+                caller_of(f"Bearer {plaintext}", "203.0.113.7")
+
+
+@pytest.mark.parametrize("role", ["viewer", None])
+def test_a_key_ends_with_the_right_to_use_the_project(minted: Minted, user: User, role: str | None) -> None:
+    caller_of(f"Bearer {minted[1]}")
+    membership = Membership.objects.get(user=user)
+    if role is None:
+        membership.delete()
+    else:
+        membership.role = role
+        membership.save()
+    assert "may not use its project any more" in refusal_of(f"Bearer {minted[1]}")
 
 
 def test_no_refusal_repeats_the_secret(minted: Minted) -> None:

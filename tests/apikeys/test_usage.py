@@ -30,6 +30,7 @@ def test_a_record_is_the_event_field_by_field(recorded: Record) -> None:
     [event] = recorded(make_event(key_id=5, status=499, finish_reason="", error_code="client_left"))
     record = UsageRecord.objects.get(request_id=event.request_id)
     fields = dataclasses.asdict(event)
+    del fields["address"]
     assert {field: getattr(record, field) for field in fields} == fields
 
 
@@ -40,13 +41,14 @@ def test_one_request_is_one_record_however_often_it_is_recorded(recorded: Record
     assert UsageRecord.objects.filter(request_id=event.request_id).count() == 1
 
 
-def test_a_key_knows_when_it_was_last_used(recorded: Record, minted: Minted) -> None:
+def test_a_key_knows_when_and_where_it_was_last_used(recorded: Record, minted: Minted) -> None:
     key, _ = minted
     late = NOON + timedelta(minutes=5)
-    recorded(*(make_event(key_id=key.pk, started_at=at) for at in (NOON, late, NOON)))
+    there = {late: "203.0.113.7", NOON: "198.51.100.1"}
+    recorded(*(make_event(key_id=key.pk, started_at=at, address=there[at]) for at in (NOON, late, NOON)))
     recorded(make_event(key_id=key.pk, started_at=NOON))
     key.refresh_from_db()
-    assert key.last_used_at == late
+    assert (key.last_used_at, key.last_used_ip) == (late, "203.0.113.7")
 
 
 def test_use_by_somebody_deleted_is_still_written(recorded: Record) -> None:
