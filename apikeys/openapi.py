@@ -16,5 +16,6 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "A key of this site: `Authorization: Bearer oag-…`. `ApiKey oag-…` works too.",
+            "description": "A key of this site or an access token: `Authorization: Bearer oag-…`. "
+            "`ApiKey oag-…` works too.",
         }

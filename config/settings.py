@@ -237,10 +237,15 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Open-AutoGLM Console API",
-    "DESCRIPTION": "An OpenAI-compatible API served by your own machine.",
+    "DESCRIPTION": (
+        "`/v1`: an OpenAI-compatible API served by your own machine. "
+        "`/api/v1`: access tokens, keys and all else that manages it."
+    ),
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SCHEMA_PATH_PREFIX": "/v1",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "COMPONENT_SPLIT_REQUEST": True,  # what cannot be set is not in the shape of what is sent
+    "SCHEMA_PATH_PREFIX": "/(api/)?v1",
 }
 
 # -- Languages and static files ---------------------------------------------------------------

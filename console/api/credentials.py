@@ -15,19 +15,12 @@ from rest_framework.views import APIView
 
 from apikeys.addresses import client_address
 from apikeys.audit import Actor
-from apikeys.auth import ApiKeyAuthentication, Caller
+from apikeys.auth import Caller
 from apikeys.errors import PermissionDenied
 from apikeys.models import Project
 from apikeys.projects import personal_project
 from apikeys.scopes import SCOPES
 from console.models import User
-
-
-class KeyOrToken(ApiKeyAuthentication):
-    """As under /v1, but for a request that brings neither."""
-
-    def authenticate(self, request: Request) -> tuple[Any, Caller] | None:  # type: ignore[override]
-        return None if self.authorization(request) is None else super().authenticate(request)
 
 
 class BrowserSession(authentication.SessionAuthentication):

@@ -47,10 +47,14 @@ def respond(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None
     if refusal is None:
         return None
     set_rollback()
-    body: dict[str, Any] = error_body(refusal)
-    if isinstance(refusal, InvalidFields):
-        body["error"]["fields"] = refusal.fields
-    return json_response(body, status=refusal.status, headers=refusal.headers)
+    return json_response(error_with_fields(refusal), status=refusal.status, headers=refusal.headers)
+
+
+def error_with_fields(error: ServiceError) -> dict[str, Any]:
+    body: dict[str, Any] = error_body(error)
+    if isinstance(error, InvalidFields):
+        body["error"]["fields"] = error.fields
+    return body
 
 
 def _explain(error: Exception) -> ServiceError | None:

@@ -8,7 +8,6 @@ from typing import Any
 from django.core.exceptions import ValidationError as InvalidColumns
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.fields import get_error_detail
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -16,93 +15,23 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apikeys import keys
-from apikeys.bounds import LIMIT_NAMES
 from apikeys.errors import PermissionDenied
 from apikeys.models import ApiKey
 from apikeys.roles import may, role_in
-from apikeys.scopes import DEFAULT_SCOPES, SCOPES
-from apikeys.validation import validate_networks
 from console.api.credentials import actor_of, caller_of, person_of, projects_of
 from console.api.errors import Conflict
-from console.api.parsing import ListQuery, Strict, StrictSerializer
+from console.api.key_serializers import (
+    KEY,
+    MINTED,
+    KeyListQuery,
+    KeySerializer,
+    MintSerializer,
+    RotateSerializer,
+)
+from console.api.openapi import describes
 from console.api.view import ManagementViewSet
 
-DAY = 24 * 3600
-ORDERINGS = [sign + by for by in ("created_at", "name", "expires_at", "last_used_at") for sign in ("", "-")]
-SETTABLE = ("name", "notes", "scopes", "models", "networks", "expires_at", *LIMIT_NAMES)
-
-
-class KeyListQuery(ListQuery):
-    project = serializers.IntegerField(required=False)
-    owner = serializers.IntegerField(required=False)
-    status = serializers.ChoiceField(choices=["active", "expired", "revoked"], required=False)
-    search = serializers.CharField(required=False, max_length=100, help_text="In name, notes and prefix.")
-    ordering = serializers.ChoiceField(choices=ORDERINGS, default="-created_at")
-
-
-class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
-    scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=list(SCOPES)),
-        required=False,
-        help_text="What it may be used for.",
-    )
-    models = serializers.ListField(
-        child=serializers.CharField(max_length=200), required=False, help_text="Names; none: all."
-    )
-    networks = serializers.ListField(
-        child=serializers.CharField(max_length=50),
-        required=False,
-        validators=[validate_networks],
-        help_text="From where it may be used, as in 203.0.113.0/24; none: from everywhere.",
-    )
-    status = serializers.ChoiceField(choices=["active", "expired", "revoked"], read_only=True)
-
-    class Meta:
-        model = ApiKey
-        fields = (
-            "id", "project", "owner", "prefix", "status", *SETTABLE,
-            "created_at", "revoked_at", "last_used_at", "last_used_ip", "replaced_by",
-        )  # fmt: skip
-        read_only_fields = tuple(name for name in fields if name not in SETTABLE)
-
-    def validate_scopes(self, scopes: list[str]) -> list[str]:
-        """Nobody gives what they do not have."""
-        lacking = sorted(set(scopes) - caller_of(self.context["request"]).scopes)
-        if lacking:
-            raise ValidationError(f"Not yours to give: {', '.join(lacking)}.")
-        return scopes
-
-    def validate_expires_at(self, moment: Any) -> Any:
-        if moment is not None and moment <= timezone.now():
-            raise ValidationError("This is in the past.")
-        return moment
-
-
-class MintSerializer(KeySerializer):
-    """``key`` is in the answer, this once."""
-
-    key = serializers.CharField(read_only=True, help_text="The key itself: it is not shown again.")
-    scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=list(SCOPES)),
-        default=list(DEFAULT_SCOPES),
-        help_text="What it may be used for.",
-    )
-
-    class Meta(KeySerializer.Meta):
-        fields = (*KeySerializer.Meta.fields, "key")
-        read_only_fields = tuple(name for name in KeySerializer.Meta.read_only_fields if name != "project")
-        extra_kwargs = {"project": {"required": False, "help_text": "The personal one when left out."}}
-
-    def get_fields(self) -> Any:
-        fields: Any = super().get_fields()
-        fields["project"].queryset = projects_of(self.context["request"])
-        return fields
-
-
-class RotateSerializer(StrictSerializer):
-    grace_seconds = serializers.IntegerField(
-        min_value=0, max_value=30 * DAY, default=DAY, help_text="For so long the old key goes on working."
-    )
+TAG = "Keys"
 
 
 class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
@@ -123,6 +52,24 @@ class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
             queryset = queryset.filter(found)
         return queryset.order_by(asked["ordering"], "pk")
 
+    @describes("list_keys", "Keys of one's projects", KeySerializer(many=True), tag=TAG, query=[KeyListQuery])
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().list(request, *args, **kwargs)
+
+    @describes("get_key", "One of them", KeySerializer, tag=TAG, refused=(404,), answered=KEY)
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().retrieve(request, *args, **kwargs)
+
+    @describes(
+        "mint_key",
+        "Mint a key: the answer shows it, this once",
+        MintSerializer,
+        tag=TAG,
+        status=201,
+        body=MintSerializer,
+        asked={"name": "CI", "scopes": ["inference"], "daily_tokens": 100_000},
+        answered=MINTED,
+    )
     def create(self, request: Request) -> Response:
         reader = MintSerializer(data=request.data, context=self.get_serializer_context())
         reader.is_valid(raise_exception=True)
@@ -136,6 +83,16 @@ class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
             raise ValidationError(get_error_detail(error)) from error
         return self._minted(key, plaintext)
 
+    @describes(
+        "change_key",
+        "Change a key, in the fields that are sent",
+        KeySerializer,
+        tag=TAG,
+        body=KeySerializer,
+        refused=(404, 409),
+        asked={"name": "builds", "networks": ["10.0.0.0/8"]},
+        answered={**KEY, "name": "builds", "networks": ["10.0.0.0/8"]},
+    )
     def partial_update(self, request: Request, pk: str) -> Response:
         key = self._to_change()
         reader = KeySerializer(key, data=request.data, partial=True, context=self.get_serializer_context())
@@ -148,11 +105,23 @@ class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
             raise ValidationError(get_error_detail(error)) from error
         return Response(self.get_serializer(key).data)
 
+    @describes("revoke_key", "Revoke a key", tag=TAG, status=204, refused=(404,))
     def destroy(self, request: Request, pk: str) -> Response:
         """Revokes it; what it has used stays. Doing so again changes nothing."""
         keys.revoke(self._to_change(), by=actor_of(request))
         return Response(status=204)
 
+    @describes(
+        "rotate_key",
+        "Replace a key: the old one goes on for a while",
+        MintSerializer,
+        tag=TAG,
+        status=201,
+        body=RotateSerializer,
+        refused=(404, 409),
+        asked={"grace_seconds": 3600},
+        answered=MINTED,
+    )
     def rotate(self, request: Request, pk: str) -> Response:
         key = self._to_change()
         grace = timedelta(seconds=self.asked(RotateSerializer, request.data)["grace_seconds"])

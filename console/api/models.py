@@ -6,6 +6,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from console.api.openapi import describes
 from console.api.parsing import ListQuery
 from console.api.view import ManagementViewSet
 from serving import runtime
@@ -32,11 +33,34 @@ class ModelsViewSet(ManagementViewSet):
     serializer_class = ModelStatusSerializer
     lookup_field = "name"
 
+    @describes(
+        "list_server_models",
+        "The models of this server, and how they fare",
+        ModelStatusSerializer(many=True),
+        tag="Server",
+        query=[ModelListQuery],
+    )
     def list(self, request: Request) -> Response:
         asked = self.asked(ModelListQuery, request.query_params.dict())
         found = [status for status in runtime.status() if asked.get("state") in (None, status.state)]
         page = self.paginate_queryset(found)
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @describes(
+        "get_server_model",
+        "One of them",
+        ModelStatusSerializer,
+        tag="Server",
+        refused=(404,),
+        answered={
+            "name": "smollm2-135m-instruct",
+            "aliases": ["open-autoglm-7b"],
+            "state": "ready",
+            "progress": 1.0,
+            "reason": "",
+            "context_length": 8192,
+            "quantization": "int8",
+        },
+    )
     def retrieve(self, request: Request, name: str) -> Response:
         return Response(self.get_serializer(runtime.find(name)).data)

@@ -23,13 +23,18 @@ from apikeys.projects import personal_project
 from apikeys.roles import role_in
 from apikeys.scopes import SCOPES
 from console.api.credentials import caller_of, person_of
+from console.api.openapi import describes
 from console.api.parsing import ListQuery, StrictSerializer
 from console.api.sign_in import sign_in
 from console.api.view import ManagementViewSet
 from console.models import User
 
+TAG = "Sessions"
+
 
 class OpenSessionSerializer(StrictSerializer):
+    """Who signs in, or with a key nothing of that; and for what."""
+
     email = serializers.EmailField(required=False, help_text="With `password`: who signs in.")
     password = serializers.CharField(required=False, trim_whitespace=False, max_length=4096)
     project = serializers.IntegerField(
@@ -45,16 +50,22 @@ class OpenSessionSerializer(StrictSerializer):
 
 
 class RefreshSerializer(StrictSerializer):
+    """What the last answer gave."""
+
     refresh_token = serializers.CharField(max_length=200)
 
 
 class RevokeSerializer(StrictSerializer):
+    """What is to end."""
+
     token = serializers.CharField(
         max_length=4096, help_text="An access token ends alone; with a refresh token its whole session ends."
     )
 
 
 class SessionSerializer(serializers.ModelSerializer[TokenSession]):
+    """What is kept of a session: none of its tokens."""
+
     id = serializers.CharField(source="sid")
     current = serializers.SerializerMethodField(help_text="Whether this request came with a token of it.")
 
@@ -73,7 +84,7 @@ class TokensSerializer(serializers.Serializer[Tokens]):
     """As RFC 6749 has it, and the session."""
 
     access_token = serializers.CharField(source="access")
-    token_type = serializers.ReadOnlyField(default="Bearer")
+    token_type = serializers.CharField(default="Bearer", read_only=True)
     expires_in = serializers.SerializerMethodField(help_text="Seconds.")
     refresh_token = serializers.CharField(source="refresh", help_text="Good once.")
     scope = serializers.SerializerMethodField()
@@ -84,6 +95,28 @@ class TokensSerializer(serializers.Serializer[Tokens]):
 
     def get_scope(self, tokens: Tokens) -> str:
         return " ".join(sorted(tokens.claims.scopes))
+
+
+SESSION = {
+    "id": "5f0e6c1d2a3b4c5d6e7f8091a2b3c4d5",
+    "project": 4,
+    "key": None,
+    "scopes": ["inference"],
+    "client": "curl/8.5.0",
+    "created_at": "2026-05-20T12:00:00Z",
+    "refreshed_at": "2026-05-20T12:00:00Z",
+    "expires_at": "2026-06-19T12:00:00Z",
+    "current": False,
+}
+REVOKED = {"token": "eyJhbGciOiJFUzI1NiIsImtpZCI6IlJr…"}
+TOKENS = {
+    "access_token": "eyJhbGciOiJFUzI1NiIsImtpZCI6IlJr…",
+    "token_type": "Bearer",
+    "expires_in": 600,
+    "refresh_token": "oagr-0123456789abcdef01234567…",
+    "scope": "inference",
+    "session": SESSION,
+}
 
 
 class SessionsViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
@@ -99,10 +132,25 @@ class SessionsViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
     def get_queryset(self) -> QuerySet[TokenSession]:
         return sessions.live(person_of(self.request).pk)
 
+    @describes("list_sessions", "One's sessions", SessionSerializer(many=True), tag=TAG, query=[ListQuery])
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.asked(ListQuery, request.query_params.dict())
         return super().list(request, *args, **kwargs)
 
+    @describes("get_session", "One of them", SessionSerializer, tag=TAG, refused=(404,), answered=SESSION)
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().retrieve(request, *args, **kwargs)
+
+    @describes(
+        "open_session",
+        "Sign in, or exchange a key, for access tokens",
+        TokensSerializer,
+        tag=TAG,
+        status=201,
+        body=OpenSessionSerializer,
+        asked={"email": "grace@example.com", "password": "correct horse battery", "scopes": ["inference"]},
+        answered=TOKENS,
+    )
     def create(self, request: Request) -> Response:
         asked = self.asked(OpenSessionSerializer, request.data)
         caller = cast(Caller | None, request.auth)
@@ -118,11 +166,25 @@ class SessionsViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
             tokens = self._open_for(person_of(request), asked)
         return self._answer(tokens, 201)
 
+    @describes(
+        "refresh_session",
+        "The next tokens of a session",
+        TokensSerializer,
+        tag=TAG,
+        body=RefreshSerializer,
+        refused=(401,),
+        asked={"refresh_token": "oagr-0123456789abcdef01234567…"},
+        answered=TOKENS,
+        public=True,
+    )
     def refresh(self, request: Request) -> Response:
         return self._answer(
             sessions.refresh(self.asked(RefreshSerializer, request.data)["refresh_token"]), 200
         )
 
+    @describes(
+        "revoke_token", "End a token", tag=TAG, status=204, body=RevokeSerializer, asked=REVOKED, public=True
+    )
     def revoke(self, request: Request) -> Response:
         """A token that is none, or no longer, is as good as revoked (RFC 7009)."""
         token = self.asked(RevokeSerializer, request.data)["token"]
@@ -135,10 +197,12 @@ class SessionsViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
             pass
         return Response(status=204)
 
+    @describes("end_session", "End a session", tag=TAG, status=204, refused=(404,))
     def destroy(self, request: Request, sid: str) -> Response:
         sessions.revoke(self.get_object())
         return Response(status=204)
 
+    @describes("end_sessions", "End all of one's sessions", tag=TAG, status=204)
     def destroy_all(self, request: Request) -> Response:
         sessions.revoke_all(person_of(request).pk)
         return Response(status=204)

@@ -12,9 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from apikeys.auth import ApiKeyAuthentication
 from apikeys.limits import Permit, admit
 from console.api import errors
-from console.api.credentials import BrowserSession, KeyOrToken, MayManage, caller_of
+from console.api.credentials import BrowserSession, MayManage, caller_of
 from console.api.parsing import StrictParser, StrictSerializer
 from serving.api_view import AlwaysJSON
 
@@ -28,7 +29,6 @@ class Pages(PageNumberPagination):
 class ManagementViewSet(GenericViewSet[Any]):
     """Each request takes a place in the same bucket as those to /v1: of its key, or of its person."""
 
-    authentication_classes = (KeyOrToken, BrowserSession)
     permission_classes = (IsAuthenticated, MayManage)
     parser_classes = (StrictParser,)
     content_negotiation_class = AlwaysJSON
@@ -40,6 +40,12 @@ class ManagementViewSet(GenericViewSet[Any]):
         if not request.META.get("CONTENT_LENGTH"):
             request.META["CONTENT_LENGTH"] = str(len(request.body))
         return super().initialize_request(request, *args, **kwargs)
+
+    def get_authenticators(self) -> Any:
+        """Whoever brings neither key nor token may be a browser."""
+        with_key, browser = ApiKeyAuthentication(), BrowserSession()
+        sends_key = self.request is None or with_key.authorization(self.request) is not None
+        return [with_key, browser] if sends_key else [browser]
 
     def check_throttles(self, request: Request) -> None:
         if request.auth is not None:

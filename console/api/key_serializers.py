@@ -1,0 +1,124 @@
+"""What is said of keys under /api/v1, and what may be asked of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+
+from apikeys.bounds import LIMIT_NAMES
+from apikeys.models import ApiKey, Project
+from apikeys.scopes import DEFAULT_SCOPES, SCOPES
+from apikeys.validation import validate_networks
+from console.api.credentials import caller_of, projects_of
+from console.api.parsing import ListQuery, Strict, StrictSerializer
+
+DAY = 24 * 3600  # seconds
+ORDERINGS = [sign + by for by in ("created_at", "name", "expires_at", "last_used_at") for sign in ("", "-")]
+SETTABLE = ("name", "notes", "scopes", "models", "networks", "expires_at", *LIMIT_NAMES)
+
+
+class KeyListQuery(ListQuery):
+    project = serializers.IntegerField(required=False)
+    owner = serializers.IntegerField(required=False)
+    status = serializers.ChoiceField(choices=["active", "expired", "revoked"], required=False)
+    search = serializers.CharField(required=False, max_length=100, help_text="In name, notes and prefix.")
+    ordering = serializers.ChoiceField(choices=ORDERINGS, default="-created_at")
+
+
+class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
+    """What is kept of a key: not the key itself."""
+
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=list(SCOPES)),
+        required=False,
+        help_text="What it may be used for.",
+    )
+    models = serializers.ListField(
+        child=serializers.CharField(max_length=200), required=False, help_text="Names; none: all."
+    )
+    networks = serializers.ListField(
+        child=serializers.CharField(max_length=50),
+        required=False,
+        validators=[validate_networks],
+        help_text="From where it may be used, as in 203.0.113.0/24; none: from everywhere.",
+    )
+    status = serializers.ChoiceField(choices=["active", "expired", "revoked"], read_only=True)
+
+    class Meta:
+        model = ApiKey
+        fields = (
+            "id", "project", "owner", "prefix", "status", *SETTABLE,
+            "created_at", "revoked_at", "last_used_at", "last_used_ip", "replaced_by",
+        )  # fmt: skip
+        read_only_fields = tuple(name for name in fields if name not in SETTABLE)
+
+    def validate_scopes(self, scopes: list[str]) -> list[str]:
+        """Nobody gives what they do not have."""
+        lacking = sorted(set(scopes) - caller_of(self.context["request"]).scopes)
+        if lacking:
+            raise ValidationError(f"Not yours to give: {', '.join(lacking)}.")
+        return scopes
+
+    def validate_expires_at(self, moment: Any) -> Any:
+        if moment is not None and moment <= timezone.now():
+            raise ValidationError("This is in the past.")
+        return moment
+
+
+class ReachableProject(serializers.PrimaryKeyRelatedField[Project]):
+    def get_queryset(self) -> QuerySet[Project]:
+        return projects_of(self.context["request"])
+
+
+class MintSerializer(KeySerializer):
+    """With the key itself in the answer, this once."""
+
+    project = ReachableProject(
+        queryset=Project.objects.all(),
+        required=False,
+        help_text="The key's own, or the personal one, when left out.",
+    )
+    key = serializers.CharField(read_only=True, help_text="The key itself: it is not shown again.")
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=list(SCOPES)),
+        default=list(DEFAULT_SCOPES),
+        help_text="What it may be used for.",
+    )
+
+    class Meta(KeySerializer.Meta):
+        fields = (*KeySerializer.Meta.fields, "key")
+        read_only_fields = tuple(name for name in KeySerializer.Meta.read_only_fields if name != "project")
+
+
+class RotateSerializer(StrictSerializer):
+    """How a key is replaced."""
+
+    grace_seconds = serializers.IntegerField(
+        min_value=0, max_value=30 * DAY, default=DAY, help_text="For so long the old key goes on working."
+    )
+
+
+KEY = {
+    "id": 7,
+    "project": 4,
+    "owner": 3,
+    "prefix": "oag-1X2y3Z4w",
+    "status": "active",
+    "name": "CI",
+    "notes": "",
+    "scopes": ["inference", "files"],
+    "models": [],
+    "networks": [],
+    "expires_at": None,
+    **dict.fromkeys(LIMIT_NAMES),
+    "created_at": "2026-05-20T12:00:00Z",
+    "revoked_at": None,
+    "last_used_at": None,
+    "last_used_ip": None,
+    "replaced_by": None,
+}
+MINTED = {**KEY, "key": "oag-1X2y3Z4w…"}
