@@ -68,9 +68,13 @@ class ProjectUsage:
     totals: Totals
 
 
+def usage_totals(filters: UsageFilters) -> Totals:
+    return sum(_totals_by(filters, "source").values(), Totals())
+
+
 def usage_summary(filters: UsageFilters) -> Summary:
     duration, ttft = _latencies(filters)
-    return Summary(sum(_totals_by(filters, "source").values(), Totals()), duration, ttft)
+    return Summary(usage_totals(filters), duration, ttft)
 
 
 def usage_series(filters: UsageFilters) -> list[Point]:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apikeys import rollups
+from apikeys import notices, rollups
 from apikeys.jwt import sessions, signing
 from apikeys.models import ApiKey, UsageRecord, UsageRollup
 
@@ -46,6 +46,12 @@ def expire_keys() -> int:
             logger.info("Key %s of user %s has expired", key.prefix, key.owner_id)
             noted += 1
     return noted
+
+
+@shared_task(name="apikeys.send_notices")  # type: ignore[untyped-decorator]
+def send_notices() -> int:
+    """Mails, once each, that a key will expire or a budget is nearly spent. How many mails those were."""
+    return notices.send_all()
 
 
 @shared_task(name="apikeys.prune_usage")  # type: ignore[untyped-decorator]

@@ -206,6 +206,7 @@ RATE_LIMIT_PER_SECOND = env_int("RATE_LIMIT_PER_SECOND", 10)
 RATE_LIMIT_BURST = env_int("RATE_LIMIT_BURST", 50)
 METRICS_TOKEN = env("METRICS_TOKEN")
 USAGE_RETENTION_DAYS = env_int("USAGE_RETENTION_DAYS", 90)
+KEY_EXPIRY_NOTICE_DAYS = env_int("KEY_EXPIRY_NOTICE_DAYS", 7)
 CURRENCY = env("CURRENCY", "USD")  # of all prices, costs and budgets: a name, nothing is converted
 
 # -- Background work --------------------------------------------------------------------------
@@ -219,6 +220,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "roll-up-usage": {"task": "apikeys.roll_up_usage", "schedule": 60.0},
     "expire-keys": {"task": "apikeys.expire_keys", "schedule": 60.0},
+    "send-notices": {"task": "apikeys.send_notices", "schedule": 600.0},
     "prune-usage": {"task": "apikeys.prune_usage", "schedule": crontab(hour="3", minute="17")},
     "rotate-signing-key": {"task": "apikeys.rotate_signing_key", "schedule": 3600.0},
     "prune-sessions": {"task": "apikeys.prune_sessions", "schedule": crontab(hour="3", minute="37")},

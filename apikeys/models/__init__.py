@@ -3,6 +3,7 @@
 from apikeys.models.audit import AuditEntry
 from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
 from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
+from apikeys.models.notices import Notice
 from apikeys.models.prices import Price, from_nanos, to_nanos
 from apikeys.models.projects import Membership, Project, ProjectInvitation, Role, Tier
 from apikeys.models.sessions import RevokedToken, SigningKey, TokenSession
@@ -18,6 +19,7 @@ __all__ = [
     "KeyStatus",
     "LimitFields",
     "Membership",
+    "Notice",
     "Price",
     "Project",
     "ProjectInvitation",
