@@ -31,6 +31,7 @@ class Caller:
     models: tuple[str, ...] = ()  # names; none: all
     bounds: tuple[Bounds, ...] = ()  # of key, project and user: those that limit anything
     tier: Tier = "normal"
+    keeps_content: bool = False  # whether the project wants to keep what is said
     session: str | None = None  # where an access token comes from
     address: str = ""  # where the request comes from
 
@@ -65,6 +66,7 @@ async def playground_caller(user_id: int) -> Caller:
         scopes=frozenset({"inference"}),
         bounds=binding((f"project:{project.pk}", project), (f"user:{user_id}", limits)),
         tier=cast(Tier, project.tier),
+        keeps_content=project.keeps_content,
     )
 
 
@@ -112,6 +114,7 @@ def _caller(credential: Credential, address: str) -> Caller:
         models=tuple(key.models) if key else (),
         bounds=holder.all_bounds,
         tier=cast(Tier, holder.project.tier),
+        keeps_content=holder.project.keeps_content,
         session=token.sid if token else None,
         address=address,
     )

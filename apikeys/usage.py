@@ -23,7 +23,7 @@ from django.db import DataError, IntegrityError, close_old_connections, connecti
 from django.db.models import Q
 
 from apikeys.journal import Journal, Segment
-from apikeys.models import ApiKey, Project, UsageRecord
+from apikeys.models import ApiKey, Project, RequestContent, UsageRecord
 
 BATCH = 1000  # records in one transaction
 GATHER = 0.2  # seconds in which a batch gathers, and by which a dashboard may be late
@@ -60,6 +60,7 @@ class UsageEvent:
     decode_ms: int | None = None  # from there to its last
     compute_us: int = 0  # its share of what the model computed meanwhile, in microseconds
     address: str = ""  # noted with the key, not with each request
+    content: str = ""  # what was said, as ``contents`` seals it; empty where the project does not keep it
 
     def to_line(self) -> bytes:
         fields = {**_fields_of(self), "started_at": self.started_at.isoformat()}
@@ -175,6 +176,7 @@ def _store(events: Sequence[UsageEvent], journal: Journal) -> None:
         # Durable: inside somebody's transaction, a rollback would take what the journal has given up.
         with transaction.atomic(durable=True):
             _insert([_to_record(event) for event in events])
+            _keep_contents(events)
             _note_use_of_keys(events)
     except (DataError, IntegrityError, OverflowError, ValueError) as error:
         if len(events) == 1:
@@ -194,9 +196,23 @@ def _insert(records: Sequence[UsageRecord]) -> None:
         raise IntegrityError("a field is out of its range")
 
 
+def _keep_contents(events: Sequence[UsageEvent]) -> None:
+    kept = [
+        RequestContent(
+            request_id=event.request_id,
+            project_id=event.project_id or 0,
+            started_at=event.started_at,
+            sealed=event.content,
+        )
+        for event in events
+        if event.content
+    ]
+    RequestContent.objects.bulk_create(kept, ignore_conflicts=True)
+
+
 def _to_record(event: UsageEvent) -> UsageRecord:
     fields = _fields_of(event)
-    del fields["address"]
+    del fields["address"], fields["content"]  # kept elsewhere
     record = UsageRecord(**fields)
     if event.project_id is None:
         record.project_id = _project_of(event)

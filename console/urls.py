@@ -1,6 +1,6 @@
 from django.urls import include, path
 
-from console.views import accounts, home, keys, models, overview, people, prices, usage
+from console.views import accounts, home, keys, models, overview, people, prices, usage, usage_request
 
 app_name = "console"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("console/keys/<int:key_id>/revoke/", keys.revoke, name="revoke"),
     path("console/usage/", usage.usage, name="usage"),
     path("console/usage.csv", usage.usage_csv, name="usage_csv"),
+    path("console/usage/requests/<str:request_id>/", usage_request.usage_request, name="usage_request"),
     path("console/models/", models.model_list, name="models"),
     path("console/models/live/", models.model_cards, name="models_live"),
     path("console/people/", people.people, name="people"),

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 from apikeys.auth import Caller
@@ -63,8 +63,15 @@ async def start_completion(
     """
     receipt = Receipt(caller, request_id, endpoint)
     receipt.model, receipt.stream = request.model, request.stream
+    receipt.asked = _asked(request)
     async with admitted(receipt) as permit:
         return await _submit(request, receipt, permit)
+
+
+def _asked(request: CompletionRequest | ChatRequest) -> object:
+    if isinstance(request, ChatRequest):
+        return [asdict(message) for message in request.messages]
+    return list(request.prompts)
 
 
 async def refuse(caller: Caller, error: ServiceError, *, request_id: str, endpoint: str) -> ServiceError:
@@ -100,6 +107,7 @@ class _Choice:
         self.request = request
         self.completion_tokens = 0
         self.finish_reason: str | None = None
+        self.said = ""  # so far
         self._sampling = sampling
         self._echo = echo
         self._detokenizer = Detokenizer(backend.tokenizer.decode)
@@ -232,6 +240,8 @@ class CompletionStream:
             raise error
         self._receipt.first_token()
         delta = choice.take(output)
+        if self._receipt.caller.keeps_content:
+            choice.said += delta.text
         self._ready.append(delta)
         if delta.finish_reason is not None and output.finish_reason is None:
             self._backend.abort(output.request_id)
@@ -245,6 +255,7 @@ class CompletionStream:
         _open_streams.discard(self)
         self._receipt.completion_tokens = self.usage.completion_tokens
         self._receipt.times = self._generation.times
+        self._receipt.answered = [choice.said for choice in self._choices.values()]
         reasons = [choice.finish_reason for choice in self._choices.values()]
         if self._error is not None:
             self._receipt.write(self._error.status, "error", self._error.code or "")

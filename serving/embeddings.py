@@ -117,7 +117,7 @@ class EmbeddingsView(ApiView):
     async def post(self, request: Request) -> HttpResponseBase:
         asked = await self.parse_body(request, parse_embeddings_request)
         receipt = Receipt(caller_of(request), request_id_of(request), self.endpoint)
-        receipt.model = asked.model
+        receipt.model, receipt.asked = asked.model, list(asked.inputs)
         async with admitted(receipt) as permit:
             backend = runtime.get_for(receipt.caller, asked.model)
             receipt.model = backend.name

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from apikeys import prices, usage
+from apikeys import contents, prices, usage
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
@@ -32,6 +32,8 @@ class Receipt:
         self.permit: Permit | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.asked: object = None  # as JSON, and
+        self.answered: list[str] = []  # for a project that keeps content
         self.times: RequestTimes | None = None  # what the engine measured; None: it was not asked
         self._started_at = datetime.now(UTC)
         self._started = time.monotonic()
@@ -69,6 +71,7 @@ class Receipt:
                 stream=self.stream,
                 cost_nanos=to_nanos(self.cost(status)),
                 address=self.caller.address,
+                content=self._content(),
                 **_measured(self.times),
             )
         )
@@ -79,6 +82,11 @@ class Receipt:
         if status >= 400 and (status != CLIENT_LEFT or left_before):
             return Decimal(0)
         return prices.cost_of(self.model, self.prompt_tokens, self.completion_tokens, self._started_at)
+
+    def _content(self) -> str:
+        if self.asked is None or not self.caller.keeps_content:
+            return ""
+        return contents.seal(contents.Content(self.asked, self.answered))
 
     def refuse(self, error: ServiceError) -> None:
         """Write that nothing came of the request, and tell the caller what is left in the bucket."""

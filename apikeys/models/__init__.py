@@ -1,6 +1,7 @@
 """Who owns what, what binds them, what they used, and what was changed."""
 
 from apikeys.models.audit import AuditEntry
+from apikeys.models.contents import RequestContent
 from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
 from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
 from apikeys.models.notices import Notice
@@ -23,6 +24,7 @@ __all__ = [
     "Price",
     "Project",
     "ProjectInvitation",
+    "RequestContent",
     "RevokedToken",
     "Role",
     "SigningKey",

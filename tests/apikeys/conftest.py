@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def make_event(**fields: object) -> UsageEvent:
         "compute_us": 350_000,
     }
     return UsageEvent(**{**defaults, **fields})  # type: ignore[arg-type]
+
+
+def record_fields(**fields: object) -> dict[str, object]:
+    """Those of the ``UsageRecord`` of ``make_event``."""
+    values = asdict(make_event(**fields))
+    del values["address"], values["content"]  # kept elsewhere
+    return values
 
 
 @pytest.fixture

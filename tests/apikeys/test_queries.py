@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -30,7 +29,7 @@ from apikeys.tasks import roll_up_usage
 from apikeys.totals import Totals
 from apikeys.usage import UsageEvent
 from console.models import User
-from tests.apikeys.conftest import NOON, make_event
+from tests.apikeys.conftest import NOON, make_event, record_fields
 
 Record = Callable[..., list[UsageEvent]]
 Minted = tuple[ApiKey, str]
@@ -227,7 +226,7 @@ def test_records_come_newest_first_with_their_keys(
 
 @pytest.mark.django_db(transaction=True)
 async def test_csv_has_every_record_and_no_formula() -> None:
-    fields = asdict(make_event(model='a "model", quoted'))
+    fields = record_fields(model='a "model", quoted')
     rows = [UsageRecord(**{**fields, "request_id": f"csv-{number}"}) for number in range(1500)]
     rows[7].model = "=HYPERLINK(1)"
     await UsageRecord.objects.abulk_create(rows)

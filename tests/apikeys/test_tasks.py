@@ -3,7 +3,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +19,7 @@ from apikeys.sketches import Sketch
 from apikeys.tasks import BATCH, expire_keys, prune_usage, roll_up_usage
 from apikeys.usage import UsageEvent
 from console.models import User
-from tests.apikeys.conftest import NOON, make_event
+from tests.apikeys.conftest import NOON, make_event, record_fields
 
 Record = Callable[..., list[UsageEvent]]
 
@@ -112,7 +111,7 @@ def test_records_in_any_order_and_batches_make_the_same_rollups(recorded: Record
 
 
 def test_more_than_one_batch_is_rolled_up(db: None) -> None:
-    fields = asdict(make_event())
+    fields = record_fields()
     rows = [UsageRecord(**{**fields, "request_id": f"many-{number}"}) for number in range(2 * BATCH + 1)]
     UsageRecord.objects.bulk_create(rows)
     assert roll_up_usage() == 2 * BATCH + 1
@@ -121,7 +120,7 @@ def test_more_than_one_batch_is_rolled_up(db: None) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_two_rollups_at_once_count_every_record_once() -> None:
-    fields = asdict(make_event())
+    fields = record_fields()
     rows = [UsageRecord(**{**fields, "request_id": f"both-{number}"}) for number in range(3 * BATCH)]
     UsageRecord.objects.bulk_create(rows)
 

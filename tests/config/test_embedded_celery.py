@@ -5,7 +5,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pytest_django import Settings
 from apikeys.models import UsageRecord, UsageRollup
 from config import embedded_celery
 from config.celery import app
-from tests.apikeys.conftest import make_event
+from tests.apikeys.conftest import record_fields
 
 pytestmark = pytest.mark.django_db(transaction=True)
 THREADS = {"celery-worker", "celery-beat"}
@@ -60,7 +59,7 @@ def test_every_task_of_the_schedule_runs_in_this_process(succeeded: list[str]) -
 
 
 def test_usage_is_rolled_up_without_a_broker(succeeded: list[str]) -> None:
-    UsageRecord.objects.create(**asdict(make_event(prompt_tokens=3)))
+    UsageRecord.objects.create(**record_fields(prompt_tokens=3))
     embedded_celery.start()
     wait_until(lambda: UsageRollup.objects.filter(requests=1, prompt_tokens=3).exists())
 
