@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 from django.contrib.auth.models import AbstractUser
 
-from apikeys.models import Membership, Project, Role
+from apikeys.models import ApiKey, Membership, Project, Role
 
 Permission = Literal["view", "use", "manage", "own"]
 
@@ -25,6 +25,16 @@ MAY: dict[Role, frozenset[Permission]] = {
 def may(role: Role | None, permission: Permission) -> bool:
     """``role`` is None for somebody who is not a member: may nothing."""
     return role is not None and permission in MAY[role]
+
+
+def may_give(role: Role | None, old: Role | None, new: Role | None) -> bool:
+    """Whether somebody with ``role`` may make a member of ``old`` one of ``new``; None: no member."""
+    return may(role, "own" if "owner" in (old, new) else "manage")
+
+
+def may_edit(role: Role | None, key: ApiKey, user: AbstractUser) -> bool:
+    """Whether ``user``, with ``role`` in the project of ``key``, may change, replace and revoke it."""
+    return may(role, "use" if key.owner_id == user.pk else "manage")
 
 
 def role_in(project: Project, user: AbstractUser) -> Role | None:

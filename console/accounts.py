@@ -9,7 +9,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from console import invitations
-from console.forms import SignupForm
+from console.forms.accounts import SignupForm
 from console.models import Invitation, User
 from console.signup import has_administrator, policy
 

@@ -1,6 +1,19 @@
 from django.urls import include, path
 
-from console.views import accounts, home, keys, models, overview, people, prices, usage, usage_request
+from console.views import (
+    accounts,
+    audit,
+    home,
+    keys,
+    members,
+    models,
+    overview,
+    people,
+    prices,
+    projects,
+    usage,
+    usage_request,
+)
 
 app_name = "console"
 urlpatterns = [
@@ -9,7 +22,32 @@ urlpatterns = [
     path("console/", overview.overview, name="overview"),
     path("console/keys/", keys.key_list, name="keys"),
     path("console/keys/mint/", keys.mint, name="mint"),
+    path("console/keys/<int:key_id>/", keys.key_details, name="key"),
+    path("console/keys/<int:key_id>/rotate/", keys.rotate, name="rotate"),
     path("console/keys/<int:key_id>/revoke/", keys.revoke, name="revoke"),
+    path("console/projects/", projects.project_list, name="projects"),
+    path("console/projects/new/", projects.create, name="create_project"),
+    path("console/projects/<int:project_id>/", projects.project, name="project"),
+    path("console/projects/<int:project_id>/edit/", projects.edit, name="edit_project"),
+    path("console/projects/<int:project_id>/delete/", projects.delete, name="delete_project"),
+    path("console/projects/<int:project_id>/invite/", members.invite, name="invite_member"),
+    path(
+        "console/projects/<int:project_id>/invitations/<int:invitation_id>/withdraw/",
+        members.withdraw,
+        name="uninvite_member",
+    ),
+    path(
+        "console/projects/<int:project_id>/members/<int:membership_id>/role/",
+        members.set_role,
+        name="set_role",
+    ),
+    path(
+        "console/projects/<int:project_id>/members/<int:membership_id>/remove/",
+        members.remove,
+        name="remove_member",
+    ),
+    path("console/audit/", audit.audit_log, name="audit"),
+    path("console/join/<str:token>/", members.join, name="join"),
     path("console/usage/", usage.usage, name="usage"),
     path("console/usage.csv", usage.usage_csv, name="usage_csv"),
     path("console/usage/requests/<str:request_id>/", usage_request.usage_request, name="usage_request"),

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from console import invitations
 from console.accounts import INVITATION_TOKEN, invitation_of
-from console.forms import SignupForm
+from console.forms.accounts import SignupForm
 from console.mail import has_mail_server
 from console.signup import has_administrator, policy
 from console.throttle import Limit, login_limits, posted, throttled

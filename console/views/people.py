@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from console import invitations, once
-from console.forms import InviteForm
+from console.forms.accounts import InviteForm
 from console.mail import has_mail_server
 from console.models import Invitation, User
 from console.requests import PersonRequest, administrator_required

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from apikeys import prices
 from apikeys.models import Price
-from console.forms import PriceForm
+from console.forms.prices import PriceForm
 from console.requests import PersonRequest, administrator_required
 from serving import runtime
 

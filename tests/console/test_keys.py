@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+import pytest
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
@@ -90,3 +91,63 @@ def test_minting_is_limited(as_person: Client) -> None:
 def test_name_with_markup_is_text(as_person: Client, person: User) -> None:
     keys.mint(person, "<script>alert(1)</script>")
     assert "<script>alert" not in as_person.get(KEYS).content.decode()
+
+
+def test_a_key_can_be_bounded_from_the_start(as_person: Client) -> None:
+    asked = {
+        "name": "CI",
+        "expires": "30",
+        "scopes": ["inference"],
+        "models": "smollm2, other",
+        "networks": "203.0.113.0/24\n198.51.100.7",
+        "requests_per_minute": "60",
+        "monthly_money": "20",
+        "notes": "the build",
+    }
+    as_person.post(MINT, asked)
+    key = ApiKey.objects.get()
+    assert (key.scopes, key.models) == (["inference"], ["smollm2", "other"])
+    assert key.networks == ["203.0.113.0/24", "198.51.100.7"]
+    assert (key.requests_per_minute, str(key.monthly_money), key.notes) == (60, "20.0000", "the build")
+
+
+def test_a_key_is_changed_on_its_page(as_person: Client, person: User) -> None:
+    soon = timezone.now() + timedelta(days=3)
+    key, _ = keys.mint(person, "CI", soon)
+    page = as_person.get(f"{KEYS}{key.pk}/").content.decode()
+    assert key.prefix in page
+    asked = {"name": "CI 2", "expires": "unchanged", "scopes": ["files"], "models": "", "networks": ""}
+    assert as_person.post(f"{KEYS}{key.pk}/", asked).status_code == 302
+    key.refresh_from_db()
+    assert (key.name, key.scopes, key.expires_at) == ("CI 2", ["files"], soon)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("networks", "203.0.113.7/24", "is no network"),
+        ("scopes", [], "Choose one at least"),
+        ("scopes", ["everything"], "not one of the available choices"),
+        ("tokens_per_minute", "-1", "greater than or equal to"),
+    ],
+)
+def test_what_makes_no_sense_is_told_at_the_field(
+    as_person: Client, person: User, field: str, value: object, says: str
+) -> None:
+    key, _ = keys.mint(person, "CI")
+    asked = {"name": "CI", "expires": "unchanged", "scopes": ["files"], field: value}
+    answer = as_person.post(f"{KEYS}{key.pk}/", asked)
+    assert answer.status_code == 400
+    assert says in answer.content.decode()
+
+
+def test_a_key_is_replaced_with_a_grace_period(as_person: Client, person: User) -> None:
+    key, _ = keys.mint(person, "CI")
+    page = as_person.post(f"{KEYS}{key.pk}/rotate/", {"grace": "24"}, follow=True).content.decode()
+    match = re.search(r"oag-\w{42}", page)
+    assert match is not None
+    key.refresh_from_db()
+    assert key.replaced_by is not None
+    assert match[0].startswith(key.replaced_by.prefix)
+    assert key.expires_at is not None
+    assert abs(key.expires_at - timezone.now() - timedelta(days=1)) < timedelta(minutes=1)
