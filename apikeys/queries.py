@@ -108,6 +108,24 @@ def usage_by_project(filters: UsageFilters) -> list[ProjectUsage]:
     return sorted(rows, key=lambda row: row.totals.requests, reverse=True)
 
 
+def usage_by(filters: UsageFilters, *names: str) -> dict[tuple[Any, ...], Totals]:
+    """Totals for each combination of values of ``names``: fields that records and rollups share, or
+    ``start``."""
+    together = _is_about_everybody(filters) and not {"key_id", "project_id"} & set(names)
+    of_rollup: dict[str, Combinable] = {f"group_{name}": F(name) for name in names}
+    of_record = dict(of_rollup)
+    if "start" in names:
+        of_record["group_start"] = Trunc("started_at", filters.step, tzinfo=UTC)
+    rolled_up = group(_rollups(filters, together), SUMS_OF_ROLLUPS, **of_rollup)
+    not_rolled_up = group(_records(filters).filter(NOT_ROLLED_UP), SUMS_OF_RECORDS, **of_record)
+    totals: dict[tuple[Any, ...], Totals] = {}
+    # One statement sees one moment: between two, a rollup could move records from one side to the other.
+    for row in rolled_up.union(not_rolled_up, all=True):
+        whose, sums = row[: len(names)], row[len(names) :]
+        totals[whose] = totals.get(whose, Totals()) + Totals(*map(int, sums))
+    return totals
+
+
 def usage_records(filters: UsageFilters) -> QuerySet[UsageRecord]:
     """The records themselves, the newest first."""
     return _records(filters).select_related("key").order_by("-started_at", "-pk")
@@ -178,17 +196,7 @@ def _who_and_what(filters: UsageFilters) -> Q:
 
 def _totals_by(filters: UsageFilters, name: str) -> dict[Any, Totals]:
     """Totals for each value of ``name``: a field that records and rollups share, or ``start``."""
-    together = _is_about_everybody(filters) and name not in ("key_id", "project_id")
-    rolled_up = group(_rollups(filters, together), SUMS_OF_ROLLUPS, group=F(name))
-    of_record: Combinable = F(name)
-    if name == "start":
-        of_record = Trunc("started_at", filters.step, tzinfo=UTC)
-    not_rolled_up = group(_records(filters).filter(NOT_ROLLED_UP), SUMS_OF_RECORDS, group=of_record)
-    totals: dict[Any, Totals] = {}
-    # One statement sees one moment: between two, a rollup could move records from one side to the other.
-    for value, *sums in rolled_up.union(not_rolled_up, all=True):
-        totals[value] = totals.get(value, Totals()) + Totals(*map(int, sums))
-    return totals
+    return {whose[0]: totals for whose, totals in usage_by(filters, name).items()}
 
 
 def _latencies(filters: UsageFilters) -> tuple[Latency, Latency]:

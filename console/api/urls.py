@@ -2,10 +2,13 @@ from typing import Any
 
 from django.urls import path
 
+from console.api.audit import AuditViewSet
 from console.api.keys import KeysViewSet
 from console.api.me import MeViewSet
 from console.api.models import ModelsViewSet
+from console.api.prices import PricesViewSet
 from console.api.sessions import SessionsViewSet
+from console.api.usage import UsageViewSet
 
 READ: dict[str, Any] = {"get": "retrieve"}
 
@@ -27,6 +30,9 @@ urlpatterns = [
         name="key",
     ),
     path("keys/<int:pk>/rotate", KeysViewSet.as_view({"post": "rotate"}), name="rotate"),
+    path("usage", UsageViewSet.as_view(READ), name="usage"),
+    path("prices", PricesViewSet.as_view({"get": "list"}), name="prices"),
+    path("audit", AuditViewSet.as_view({"get": "list"}), name="audit"),
     path("models", ModelsViewSet.as_view({"get": "list"}), name="models"),
     path("models/<path:name>", ModelsViewSet.as_view(READ), name="model"),
 ]

@@ -58,6 +58,7 @@ def test_every_address_is_in_the_schema() -> None:
 def test_the_schema_tells_of_both_apis() -> None:
     assert "/v1/chat/completions" in SCHEMA["paths"]
     assert set(SCHEMA["components"]["securitySchemes"]) == {"ApiKey", "Browser"}
+    assert OPERATIONS["GET /api/v1/keys"]["security"] == [{"ApiKey": []}, {"Browser": []}]
     names = [op["operationId"] for path in SCHEMA["paths"].values() for op in path.values()]
     assert len(names) == len(set(names))
 
