@@ -13,15 +13,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connection, transaction
 from django.utils import timezone
 
+from apikeys import audit
+from apikeys.audit import SYSTEM, Actor
 from apikeys.models import Price
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser
 
 REFRESH_EVERY = 5.0  # seconds
 LEAD = timedelta(seconds=15)  # leaves the database as long again to answer
@@ -102,10 +100,7 @@ rate_of, cost_of, refresh, start, stop = (
 
 
 def set_price(
-    model: str,
-    rate: tuple[Decimal, Decimal],
-    valid_from: datetime | None = None,
-    by: AbstractUser | None = None,
+    model: str, rate: tuple[Decimal, Decimal], valid_from: datetime | None = None, *, by: Actor = SYSTEM
 ) -> Price:
     """Adds what a million tokens of ``model`` cost, in and out; no row that is there changes.
 
@@ -115,10 +110,14 @@ def set_price(
     earliest = timezone.now() + LEAD
     if valid_from is not None and valid_from < earliest:
         raise ValueError("A price cannot hold from a moment in the past.")
-    return Price.objects.create(
-        model=model,
-        input=rate[0],
-        output=rate[1],
-        valid_from=valid_from or earliest,
-        created_by_id=None if by is None else by.pk,
-    )
+    with transaction.atomic():
+        price = Price.objects.create(
+            model=model,
+            input=rate[0],
+            output=rate[1],
+            valid_from=valid_from or earliest,
+            created_by_id=by.user_id,
+        )
+        after = audit.snapshot(price, ("model", "input", "output", "valid_from"))
+        audit.record(by, "price.set", price, project_id=None, after=after)
+    return price

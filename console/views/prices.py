@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from apikeys import prices
 from apikeys.models import Price
 from console.forms.prices import PriceForm
-from console.requests import PersonRequest, administrator_required
+from console.requests import PersonRequest, actor_of, administrator_required
 from serving import runtime
 
 
@@ -31,7 +31,7 @@ def set_price(request: PersonRequest) -> HttpResponse:
         return _page(request, form, status=400)
     asked = form.cleaned_data
     price = prices.set_price(
-        asked["model"], (asked["input"], asked["output"]), asked["valid_from"], request.user
+        asked["model"], (asked["input"], asked["output"]), asked["valid_from"], by=actor_of(request)
     )
     moment = f"{price.valid_from:%Y-%m-%d %H:%M:%S} UTC"
     messages.success(

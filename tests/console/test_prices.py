@@ -10,7 +10,7 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
-from apikeys.models import Price
+from apikeys.models import AuditEntry, Price
 from console.models import User
 from console.templatetags.console import exact, money
 from serving import runtime
@@ -27,6 +27,8 @@ def test_a_price_is_set_and_listed(as_administrator: Client, administrator: User
     price = Price.objects.get()
     assert (price.input, price.output, price.created_by) == (Decimal("0.15"), Decimal("0.6"), administrator)
     assert "To come" in page
+    entry = AuditEntry.objects.latest("pk")
+    assert (entry.action, entry.actor_id, entry.after["input"]) == ("price.set", administrator.pk, "0.15")
     assert ">0.15<" in page
 
 
