@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from apikeys import keys
 from apikeys.errors import PermissionDenied
 from apikeys.models import ApiKey
-from apikeys.roles import may, role_in
+from apikeys.roles import may, may_edit, role_in
 from console.api.credentials import actor_of, caller_of, person_of, projects_of
 from console.api.errors import Conflict
 from console.api.key_serializers import (
@@ -137,8 +137,7 @@ class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
         """One's own key, or any key of a project that one manages. Raises PermissionDenied."""
         key: ApiKey = self.get_object()
         person = person_of(self.request)
-        role = role_in(key.project, person)
-        if not may(role, "manage") and not (may(role, "use") and key.owner_id == person.pk):
+        if not may_edit(role_in(key.project, person), key, person):
             raise PermissionDenied("Your role in this project does not let you change this key.")
         return key
 
