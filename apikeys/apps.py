@@ -6,10 +6,11 @@ class ApiKeysConfig(AppConfig):
     verbose_name = "API keys"
 
     def ready(self) -> None:
-        from apikeys import known_keys, projects
+        from apikeys import blocking, known_keys, projects
         from apikeys import openapi as openapi  # registers itself with the schema generator
         from apikeys.jwt import known as known_tokens
 
+        blocking.connect_signals()
         known_keys.connect_signals()
         known_tokens.connect_signals()
         projects.connect_signals()

@@ -58,8 +58,8 @@ def record(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Adds an entry, in the transaction of the change itself. Of two mappings, what is the same in both is
-    left out; secrets must not be in them."""
+    """Adds an entry, in the transaction of the change itself. What is the same before and after is left
+    out; secrets must not be in either."""
     old, new = _changes(before or {}, after or {})
     with transaction.atomic():
         _lock()
@@ -112,11 +112,14 @@ def _lock() -> None:
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     old = {name: _plain(value) for name, value in before.items()}
     new = {name: _plain(value) for name, value in after.items()}
-    same = {name for name in old if name in new and old[name] == new[name]}
-    return (
-        {name: value for name, value in old.items() if name not in same},
-        {name: value for name, value in new.items() if name not in same},
-    )
+    return _unlike(old, new), _unlike(new, old)
+
+
+def _unlike(said: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Beside nothing, what is not set goes without saying."""
+    if not other:
+        return {name: value for name, value in said.items() if value not in (None, "", [], False)}
+    return {name: value for name, value in said.items() if name not in other or other[name] != value}
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from apikeys import keys, known_keys
+from apikeys import blocking, keys, known_keys
 from apikeys.errors import InvalidApiKey
 from apikeys.jwt import known as known_tokens
 from apikeys.jwt import sessions
@@ -47,7 +47,7 @@ def recall(secret: str, address: str) -> Credential | None:
 def look_up(secret: str, address: str) -> Credential:
     """The same, asked from the database. Raises InvalidApiKey or PermissionDenied."""
     if not looks_like_token(secret):
-        return Credential(keys.check(_look_up_key(secret), address))
+        return Credential(keys.check(_look_up_key(secret, address), address))
     session, token = known_tokens.look_up(secret)
     sessions.check(session, token)
     if session.key is None:
@@ -58,13 +58,15 @@ def look_up(secret: str, address: str) -> Credential:
     return Credential(keys.check(key, address), token)
 
 
-def _look_up_key(plaintext: str) -> ApiKey:
+def _look_up_key(plaintext: str, address: str) -> ApiKey:
     if not keys.is_well_formed(plaintext):
+        blocking.note_failure(address)
         raise InvalidApiKey(
             "Incorrect API key provided: it looks mistyped or cut off. "
             f"A key starts with {keys.BRAND} and has {keys.KEY_LENGTH} characters."
         )
     key = known_keys.look_up(plaintext[: keys.PREFIX_LENGTH], keys.digest(plaintext))
     if key is None:
+        blocking.note_failure(address)
         raise InvalidApiKey("Incorrect API key provided: this server knows no such key.")
     return key

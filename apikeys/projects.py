@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.signals import post_save
 from django.utils.translation import gettext as _
 
@@ -44,7 +44,9 @@ def personal_project(user: AbstractBaseUser) -> Project:
 
 def projects_of(user: AbstractBaseUser) -> QuerySet[Project]:
     """Those that ``user`` belongs to, the personal one first."""
-    return Project.objects.filter(memberships__user_id=user.pk).order_by("personal_of_id", "name", "pk")
+    return Project.objects.filter(memberships__user_id=user.pk).order_by(
+        F("personal_of").desc(nulls_last=True), "name", "pk"
+    )
 
 
 @transaction.atomic

@@ -26,12 +26,16 @@ def validate_models(value: Any) -> None:
 def validate_networks(value: Any) -> None:
     _check_texts(value)
     for text in value:
-        try:
-            ip_network(text)
-        except ValueError:
-            raise ValidationError(
-                _("“%s” is no network. Write it as 203.0.113.0/24, or one address as 203.0.113.7.") % text
-            ) from None
+        validate_network(text)
+
+
+def validate_network(text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValidationError(
+            _("“%s” is no network. Write it as 203.0.113.0/24, or one address as 203.0.113.7.") % text
+        ) from None
 
 
 def _check_texts(value: Any) -> None:

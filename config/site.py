@@ -22,12 +22,22 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import re_path
 from servestatic import ServeStaticASGI
 
-from apikeys import known_keys, prices, usage
+from apikeys import blocking, known_keys, prices, usage
+from apikeys.addresses import client_address
 from apikeys.jwt import known as known_tokens
 from config import embedded_celery
 from playground.routing import websocket_urlpatterns
 from serving import completions, runtime, sse
-from serving.asgi import ApiHandler, Application, BodyLimit, Receive, Scope, Send, is_api_path
+from serving.asgi import (
+    ApiHandler,
+    Application,
+    BodyLimit,
+    Receive,
+    Scope,
+    Send,
+    is_api_path,
+    turn_away,
+)
 
 LAST_EVENTS_WITHIN = 5.0  # seconds for open streams to say why they end
 
@@ -57,6 +67,9 @@ class Site:
             await self._live(receive, send)
             return
         self.start()
+        if await blocking.is_blocked(client_address(scope)):
+            await turn_away(scope, send)
+            return
         await (self._websocket if scope["type"] == "websocket" else self._http)(scope, receive, send)
 
     def start(self) -> None:
@@ -67,6 +80,7 @@ class Site:
             runtime.start()
             usage.start()
             known_keys.start()
+            blocking.start()
             prices.start()
             known_tokens.start()
             embedded_celery.start()
@@ -83,6 +97,7 @@ class Site:
             embedded_celery.stop()
             prices.stop()
             known_tokens.stop()
+            blocking.stop()
             known_keys.stop()
             usage.stop()
             self._running = False

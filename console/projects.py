@@ -67,4 +67,5 @@ def chosen_place(request: PersonRequest, permission: Permission = "view") -> Pla
 
 def choices(request: PersonRequest, place: Place) -> QuerySet[Project]:
     """The projects that a page offers to switch to; an administrator may be in none of them."""
-    return (projects_of(request.user) | Project.objects.filter(pk=place.project.pk)).distinct()
+    mine = projects_of(request.user)
+    return mine if mine.filter(pk=place.project.pk).exists() else Project.objects.filter(pk=place.project.pk)

@@ -3,6 +3,7 @@ from django.urls import include, path
 from console.views import (
     accounts,
     audit,
+    blocked,
     home,
     keys,
     members,
@@ -47,6 +48,9 @@ urlpatterns = [
         name="remove_member",
     ),
     path("console/audit/", audit.audit_log, name="audit"),
+    path("console/blocked/", blocked.blocked_list, name="blocked"),
+    path("console/blocked/block/", blocked.block, name="block"),
+    path("console/blocked/<int:block_id>/lift/", blocked.unblock, name="unblock"),
     path("console/join/<str:token>/", members.join, name="join"),
     path("console/usage/", usage.usage, name="usage"),
     path("console/usage.csv", usage.usage_csv, name="usage_csv"),

@@ -9,6 +9,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from apikeys.errors import PermissionDenied, ServiceError
 from serving.errors import BadRequest, BodyTooLarge, to_response
 from serving.handler import LightHandler
 from serving.handler import Message as Message
@@ -53,6 +54,14 @@ class ApiHandler(LightHandler):
         return None, refusal
 
 
+async def turn_away(scope: Scope, send: Send) -> None:
+    """Answers 403 to somebody whose address is blocked, without a look at what they send."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
+        return
+    await _answer(PermissionDenied("Requests from your address are blocked."), scope["path"], send)
+
+
 class BodyLimit:
     """Answers 413 to a body of more than ``limit`` bytes, and keeps none of it.
 
@@ -87,11 +96,15 @@ class BodyLimit:
             await self._refuse(scope["path"], send)
 
     async def _refuse(self, path: str, send: Send) -> None:
-        response = to_response(BodyTooLarge(f"The body is larger than {self._limit} bytes."), path)
-        response[HEADER] = new_request_id()
-        headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": response.content})
+        await _answer(BodyTooLarge(f"The body is larger than {self._limit} bytes."), path, send)
+
+
+async def _answer(error: ServiceError, path: str, send: Send) -> None:
+    response = to_response(error, path)
+    response[HEADER] = new_request_id()
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.content})
 
 
 async def _drain(message: Message, receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -50,3 +51,10 @@ def test_dependencies_page_names_every_requirement() -> None:
     names = [line.split("==")[0].split("[")[0] for line in lines]
     assert [line for line in lines if "==" not in line] == []
     assert [name for name in names if name not in text] == []
+
+
+def test_security_page_names_tests_that_there_are() -> None:
+    text = (REPOSITORY / "docs" / "security.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)`", text)
+    assert named
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []

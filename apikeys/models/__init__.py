@@ -1,6 +1,7 @@
 """Who owns what, what binds them, what they used, and what was changed."""
 
 from apikeys.models.audit import AuditEntry
+from apikeys.models.blocking import BlockedAddress
 from apikeys.models.contents import RequestContent
 from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
 from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
@@ -17,6 +18,7 @@ __all__ = [
     "WIDTHS",
     "ApiKey",
     "AuditEntry",
+    "BlockedAddress",
     "KeyStatus",
     "LimitFields",
     "Membership",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -95,6 +95,6 @@ def _list(request: PersonRequest, form: NewProjectForm, status: int = 200) -> Ht
         Membership.objects.filter(user=request.user)
         .select_related("project")
         .annotate(active_keys=active_keys, people=Count("project__memberships", distinct=True))
-        .order_by("project__personal_of_id", "project__name", "pk")
+        .order_by(F("project__personal_of").desc(nulls_last=True), "project__name", "pk")
     )
     return render(request, "console/projects.html", {"memberships": memberships, "form": form}, status=status)

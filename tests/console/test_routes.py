@@ -13,9 +13,9 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from apikeys import keys, project_invitations, projects, usage
+from apikeys import blocking, keys, project_invitations, projects, usage
 from apikeys.audit import SYSTEM
-from apikeys.models import ApiKey, Membership, Project, ProjectInvitation, Role
+from apikeys.models import ApiKey, BlockedAddress, Membership, Project, ProjectInvitation, Role
 from console import invitations
 from console.models import Invitation, User
 from tests.apikeys.conftest import make_event
@@ -55,6 +55,9 @@ ROUTES: dict[str, tuple[str, str]] = {
     "withdraw": ("post", ADMINISTRATOR),
     "prices": ("get", ADMINISTRATOR),
     "set_price": ("post", ADMINISTRATOR),
+    "blocked": ("get", ADMINISTRATOR),
+    "block": ("post", ADMINISTRATOR),
+    "unblock": ("post", ADMINISTRATOR),
     "login": ("get", PUBLIC),
     "signup": ("get", PUBLIC),
     "password_reset": ("get", PUBLIC),
@@ -73,6 +76,7 @@ class World(NamedTuple):
     victim: Membership
     pending: ProjectInvitation
     invited: Invitation
+    blocked: BlockedAddress
     people: dict[str, User]
 
     def address(self, name: str) -> str:
@@ -82,6 +86,7 @@ class World(NamedTuple):
             "membership_id": {"membership_id": self.victim.pk},
             "invitation_id": {"invitation_id": self.invited.pk if name == "withdraw" else self.pending.pk},
             "token": {"token": "no-such-token"},
+            "block_id": {"block_id": self.blocked.pk},
             "request_id": {"request_id": "req-1"},
         }
         wanted = {key: value for part in parameters(name) for key, value in ids[part].items()}
@@ -101,7 +106,10 @@ def world(administrator: User) -> World:
     usage.flush()
     pending, _ = project_invitations.invite(project, "new@example.com", "member", by=SYSTEM)
     invited, _ = invitations.invite("newer@example.com", administrator)
-    return World(project, key, membership, pending, invited, {**people, "administrator": administrator})
+    blocked = blocking.block("203.0.113.7", "", None, by=SYSTEM)
+    return World(
+        project, key, membership, pending, invited, blocked, {**people, "administrator": administrator}
+    )
 
 
 def console_routes() -> Iterator[URLPattern]:
@@ -130,7 +138,7 @@ def test_the_table_has_every_route() -> None:
 @pytest.mark.parametrize("who", WHO)
 def test_each_route_opens_for_those_it_is_for(world: World, who: str) -> None:
     """Those that end something come last: the others need it."""
-    last = ("revoke", "remove_member", "uninvite_member", "withdraw", "delete_project")
+    last = ("unblock", "revoke", "remove_member", "uninvite_member", "withdraw", "delete_project")
     for name in sorted(ROUTES, key=lambda name: last.index(name) if name in last else -1):
         method, least = ROUTES[name]
         answer = getattr(client_of(world, who), method)(world.address(name), {"role": "viewer"})
