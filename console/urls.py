@@ -12,6 +12,7 @@ from console.views import (
     people,
     prices,
     projects,
+    sessions,
     usage,
     usage_request,
 )
@@ -55,6 +56,9 @@ urlpatterns = [
     path("console/usage/", usage.usage, name="usage"),
     path("console/usage.csv", usage.usage_csv, name="usage_csv"),
     path("console/usage/requests/<str:request_id>/", usage_request.usage_request, name="usage_request"),
+    path("console/sessions/", sessions.session_list, name="sessions"),
+    path("console/sessions/end/", sessions.end_all, name="end_sessions"),
+    path("console/sessions/<str:sid>/end/", sessions.end, name="end_session"),
     path("console/models/", models.model_list, name="models"),
     path("console/models/live/", models.model_cards, name="models_live"),
     path("console/people/", people.people, name="people"),

@@ -30,6 +30,7 @@ SIGNED_IN = [
     "/console/keys/",
     "/console/usage/?range=30d",
     "/console/models/",
+    "/console/sessions/",
     "/console/people/",
     "/console/prices/",
     "/playground/",

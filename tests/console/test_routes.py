@@ -48,6 +48,9 @@ ROUTES: dict[str, tuple[str, str]] = {
     "usage": ("get", PERSON),
     "usage_csv": ("get", PERSON),
     "usage_request": ("get", "viewer"),  # of somebody else in the project
+    "sessions": ("get", PERSON),
+    "end_sessions": ("post", PERSON),
+    "end_session": ("post", PERSON),
     "models": ("get", PERSON),
     "models_live": ("get", PERSON),
     "people": ("get", ADMINISTRATOR),
@@ -85,6 +88,7 @@ class World(NamedTuple):
             "project_id": {"project_id": self.project.pk},
             "membership_id": {"membership_id": self.victim.pk},
             "invitation_id": {"invitation_id": self.invited.pk if name == "withdraw" else self.pending.pk},
+            "sid": {"sid": "of-nobody"},
             "token": {"token": "no-such-token"},
             "block_id": {"block_id": self.blocked.pk},
             "request_id": {"request_id": "req-1"},
@@ -143,7 +147,7 @@ def test_each_route_opens_for_those_it_is_for(world: World, who: str) -> None:
         method, least = ROUTES[name]
         answer = getattr(client_of(world, who), method)(world.address(name), {"role": "viewer"})
         refused = answer.status_code in (403, 404) or "/accounts/login/" in answer.headers.get("Location", "")
-        if name in ("join", "invitation"):  # the token opens nothing for anybody
+        if name in ("join", "invitation", "end_session"):  # what is named is nobody's
             assert refused, (who, name)
         else:
             assert refused != may_open(who, least), (who, name, answer.status_code)

@@ -8,7 +8,7 @@ def test_the_api_can_be_browsed_and_tried(page: Page, api_key: str) -> None:
     page.locator(".auth-wrapper .authorize").first.click()
     page.locator(".modal-ux input").first.fill(api_key)
     page.locator(".modal-ux .authorize").first.click()
-    page.locator(".modal-ux .btn-done").click()
+    page.locator(".modal-ux .btn-done").first.click()
     page.locator("#operations-Models-list_models .opblock-summary-control").click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
