@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
-from apikeys.models import NOT_ROLLED_UP, UsageRecord, UsageRollup, Width
+from apikeys.models import NOT_ROLLED_UP, SUMS, UsageRecord, UsageRollup, Width
 from apikeys.sketches import Sketch
-from apikeys.totals import SUMMED, Totals, totals_of
+from apikeys.totals import Totals, totals_of
 
 _NAMESPACE = uuid.UUID("5f1f4b3e-6a0c-4a57-9d0e-3c1b7f0a9d52")
 
@@ -125,7 +125,7 @@ def _store(tallies: Tallies) -> None:
         rollups,
         update_conflicts=True,
         unique_fields=["id"],
-        update_fields=[*SUMMED, "durations", "ttfts"],
+        update_fields=[*SUMS, "durations", "ttfts"],
     )
 
 
@@ -134,7 +134,7 @@ def _new(identity: uuid.UUID, whose: Whose) -> UsageRollup:
 
 
 def _merge_into(rollup: UsageRollup, tally: Tally) -> None:
-    for name in SUMMED:
+    for name in SUMS:
         setattr(rollup, name, getattr(rollup, name) + getattr(tally.totals, name))
     for name in ("durations", "ttfts"):
         sketch = Sketch(bytes(getattr(rollup, name)))

@@ -16,7 +16,7 @@ from apikeys import notices, rollups
 from apikeys.jwt import sessions, signing
 from apikeys.models import ApiKey, RequestContent, UsageRecord, UsageRollup
 
-BATCH = 200  # rows in one transaction: a web request waits for the write lock for milliseconds only
+BATCH = 100  # rows in one transaction: a web request waits for the write lock for milliseconds only
 BREATH = 0.02  # seconds between two batches, in which others get the write lock
 MINUTES_KEPT = timedelta(days=2)
 

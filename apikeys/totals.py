@@ -11,14 +11,14 @@ from typing import Any
 from django.db.models import Aggregate, Count, Q, QuerySet, Sum
 from django.db.models.expressions import Combinable
 
-from apikeys.models import CLIENT_LEFT, UsageRecord, from_nanos
+from apikeys.models import CLIENT_LEFT, SUMS, UsageRecord, from_nanos
 
 IS_ERROR = Q(status__gte=400) & ~Q(status=CLIENT_LEFT)  # who leaves, or presses Stop, makes no error
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over some requests. A rollup has the same fields."""
+    """Sums over some requests: SUMS, in their order, which a rollup has as well."""
 
     requests: int = 0
     errors: int = 0
@@ -45,9 +45,8 @@ class Totals:
         return self.compute_us / 1e6
 
 
-SUMMED = tuple(Totals.__slots__)
-_values = attrgetter(*SUMMED)
-_values_of_record = attrgetter(*SUMMED[2:])
+_values = attrgetter(*SUMS)
+_values_of_record = attrgetter(*SUMS[2:])
 
 
 def totals_of(record: UsageRecord) -> Totals:
@@ -56,11 +55,11 @@ def totals_of(record: UsageRecord) -> Totals:
 
 
 # In the order of the fields of Totals.
-SUMS_OF_ROLLUPS: Sequence[Aggregate] = [Sum(field) for field in SUMMED]
+SUMS_OF_ROLLUPS: Sequence[Aggregate] = [Sum(field) for field in SUMS]
 SUMS_OF_RECORDS: Sequence[Aggregate] = [
     Count("pk"),
     Count("pk", filter=IS_ERROR),
-    *(Sum(field) for field in SUMMED[2:]),
+    *(Sum(field) for field in SUMS[2:]),
 ]
 
 

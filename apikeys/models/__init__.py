@@ -9,12 +9,13 @@ from apikeys.models.notices import Notice
 from apikeys.models.prices import Price, from_nanos, to_nanos
 from apikeys.models.projects import Membership, Project, ProjectInvitation, Role, Tier
 from apikeys.models.sessions import RevokedToken, SigningKey, TokenSession
-from apikeys.models.usage import CLIENT_LEFT, NOT_ROLLED_UP, WIDTHS, UsageRecord, UsageRollup, Width
+from apikeys.models.usage import CLIENT_LEFT, NOT_ROLLED_UP, SUMS, WIDTHS, UsageRecord, UsageRollup, Width
 
 __all__ = [
     "CLIENT_LEFT",
     "NAME_LIMIT",
     "NOT_ROLLED_UP",
+    "SUMS",
     "WIDTHS",
     "ApiKey",
     "AuditEntry",

@@ -201,14 +201,39 @@ def test_breakdowns_put_the_busiest_first(record: Record, user: User) -> None:
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize(("user_id", "index"), [(1, "usage_fresh_of_user"), (None, "usage_fresh ")])
-def test_counting_reads_only_rollups_and_what_they_lack(db: None, user_id: int | None, index: str) -> None:
+@pytest.mark.parametrize(
+    ("user_id", "query", "index"),
+    [
+        (1, {}, "usage_fresh_of_user"),
+        (None, {"project": "5"}, "usage_fresh_of_project"),
+        (None, {"key": "5"}, "usage_fresh_of_key"),
+        (None, {}, "usage_fresh "),
+    ],
+)
+def test_counting_reads_only_rollups_and_what_they_lack(
+    db: None, user_id: int | None, query: dict[str, str], index: str
+) -> None:
     with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
-        usage_by_model(filters(user_id=user_id))
+        usage_by_model(filters(query, user_id=user_id))
         cursor.execute("EXPLAIN QUERY PLAN " + queries[0]["sql"])
         plan = [row[3] + " " for row in cursor.fetchall()]
     [records] = [line for line in plan if "apikeys_usagerecord" in line]
     assert f"USING INDEX {index}" in records
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize(
+    ("wanted", "index"), [({}, "usage_user_started"), ({"key": "5"}, "usage_key_started")]
+)
+def test_the_latest_requests_are_found_without_looking_at_others(
+    db: None, wanted: dict[str, str], index: str
+) -> None:
+    asked = filters(wanted, user_id=None if wanted else 1)
+    with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
+        list(usage_records(asked)[:10])
+        cursor.execute("EXPLAIN QUERY PLAN " + queries[0]["sql"])
+        plan = [row[3] for row in cursor.fetchall()]
+    assert any(f"USING INDEX {index}" in line for line in plan)
 
 
 def test_records_come_newest_first_with_their_keys(
