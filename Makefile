@@ -8,7 +8,7 @@
 # from the environment: PORT=8001 make run
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-services check format bench bench-engine bench-gateway setup setup-dev
+.PHONY: help run test test-services check format bench bench-engine bench-gateway bench-usage setup setup-dev
 .SUFFIXES:
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
@@ -43,13 +43,17 @@ format: setup-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: bench-engine bench-gateway
+bench: bench-engine bench-gateway bench-usage
 
 bench-engine: setup-dev
 	@$(BIN)/python -m benchmarks.engine
 
 bench-gateway: setup-dev var/gateway-peer/.installed
 	@$(BIN)/python -m benchmarks.gateway
+
+# Ten million records; RECORDS=300000 for a look.
+bench-usage: setup-dev
+	@$(BIN)/python -m benchmarks.usage $(if $(RECORDS),--records $(RECORDS))
 
 var/gateway-peer/.installed: benchmarks/requirements-gateway-peer.txt
 	@echo "Installing the gateway that ours is measured against ..."

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine_ours import prompt
-from benchmarks.report import write_result
+from benchmarks.report import show_progress, write_result
 from serving.engine.model_store import prepare
 from serving.engine.models_file import read_models_file
 
@@ -133,11 +133,6 @@ def measure(processes: list[Process], rounds: int) -> dict[tuple[str, str], floa
             speeds.setdefault((process.name, case.name), []).append(speed)
     show_progress(len(turns), len(turns), "done\n")
     return {key: statistics.median(values) for key, values in speeds.items()}
-
-
-def show_progress(done: int, total: int, what: str) -> None:
-    filled = 30 * done // total
-    print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {what:50}", end="", file=sys.stderr, flush=True)
 
 
 def table(speeds: dict[tuple[str, str], float], peers: list[Process]) -> list[dict[str, Any]]:
