@@ -113,7 +113,7 @@ class JwksView(PublicView):
 
 class SchemaView(PublicView):
     async def get(self, request: Request) -> HttpResponseBase:
-        return json_response(_openapi_schema())
+        return json_response(await sync_to_async(_openapi_schema)())  # the first time takes a second
 
 
 class DocsPage(TemplateView):

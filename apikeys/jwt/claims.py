@@ -100,10 +100,15 @@ def _verify(token: str, published: tuple[str, ...]) -> Claims:
 def _signer(header: dict[str, Any], published: tuple[str, ...]) -> jwt.PyJWK:
     if header.get("typ") != signing.TYPE:
         raise _refusal("It is not an access token of this server.")
-    for key in map(json.loads, published):
-        if key["kid"] == header.get("kid"):
-            return jwt.PyJWK(key, signing.ALGORITHM)
+    for key in map(_jwk, published):
+        if key.key_id == header.get("kid"):
+            return key
     raise UnknownSigner("The access token is refused. The key that signed it is not, or no longer, in use.")
+
+
+@lru_cache(16)
+def _jwk(published: str) -> jwt.PyJWK:
+    return jwt.PyJWK(json.loads(published), signing.ALGORITHM)
 
 
 def _refusal(why: str) -> InvalidAccessToken:
