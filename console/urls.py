@@ -10,6 +10,7 @@ from console.views import (
     models,
     overview,
     people,
+    person_limits,
     prices,
     projects,
     sessions,
@@ -64,6 +65,7 @@ urlpatterns = [
     path("console/people/", people.people, name="people"),
     path("console/people/invite/", people.invite, name="invite"),
     path("console/people/invitations/<int:invitation_id>/withdraw/", people.withdraw, name="withdraw"),
+    path("console/people/<int:user_id>/limits/", person_limits.person_limits, name="person_limits"),
     path("console/prices/", prices.price_list, name="prices"),
     path("console/prices/set/", prices.set_price, name="set_price"),
     # These come before allauth's own in config/urls.py, and add limits and rules to them.

@@ -8,6 +8,7 @@ from django.core import mail
 from django.test import Client
 from pytest_django import Settings
 
+from apikeys.models import AuditEntry, UserLimits
 from console.models import Invitation, User
 
 PEOPLE = "/console/people/"
@@ -49,3 +50,15 @@ def test_withdrawn_invitation_is_gone(as_administrator: Client) -> None:
     invitation = Invitation.objects.get()
     as_administrator.post(f"/console/people/invitations/{invitation.pk}/withdraw/")
     assert not Invitation.objects.exists()
+
+
+def test_limits_of_a_person_are_set_and_logged(as_administrator: Client, person: User) -> None:
+    limits = f"/console/people/{person.pk}/limits/"
+    assert as_administrator.post(limits, {"tokens_per_minute": "0"}).status_code == 400
+    page = as_administrator.post(limits, {"tokens_per_minute": "1000", "daily_money": "2"}, follow=True)
+    assert f"The limits of {person.email} are saved" in page.content.decode()
+    assert UserLimits.objects.get(user=person).tokens_per_minute == 1000
+    entry = AuditEntry.objects.get(action="user.limits")
+    assert entry.before == {"tokens_per_minute": None, "daily_money": None}
+    assert entry.after == {"tokens_per_minute": 1000, "daily_money": "2", "user": person.email}
+    assert 'value="1000"' in as_administrator.get(limits).content.decode()

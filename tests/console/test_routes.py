@@ -56,6 +56,7 @@ ROUTES: dict[str, tuple[str, str]] = {
     "people": ("get", ADMINISTRATOR),
     "invite": ("post", ADMINISTRATOR),
     "withdraw": ("post", ADMINISTRATOR),
+    "person_limits": ("get", ADMINISTRATOR),
     "prices": ("get", ADMINISTRATOR),
     "set_price": ("post", ADMINISTRATOR),
     "blocked": ("get", ADMINISTRATOR),
@@ -90,6 +91,7 @@ class World(NamedTuple):
             "invitation_id": {"invitation_id": self.invited.pk if name == "withdraw" else self.pending.pk},
             "sid": {"sid": "of-nobody"},
             "token": {"token": "no-such-token"},
+            "user_id": {"user_id": self.victim.user_id},
             "block_id": {"block_id": self.blocked.pk},
             "request_id": {"request_id": "req-1"},
         }
