@@ -10,6 +10,7 @@ from django.contrib.auth.models import AbstractUser
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from apikeys import signatures
 from apikeys.addresses import UNKNOWN, client_address
 from apikeys.bounds import Bounds
 from apikeys.credentials import Credential, look_up, recall
@@ -80,12 +81,16 @@ class ApiKeyAuthentication(BaseAuthentication):
         """For a worker thread: it may ask the database."""
         secret, address = _secret(self.authorization(request)), client_address(request)
         credential = recall(secret, address) or look_up(secret, address)
+        if key := credential.signing_key:
+            signatures.use_up(key, signatures.check(key, request._request))
         return credential.holder.owner, _caller(credential, address)
 
     async def aauthenticate(self, request: Request) -> tuple[AbstractUser, Caller]:
-        """For the event loop: what is known takes no thread and no query."""
+        """For the event loop: what is known takes no thread and no query, unless the request is signed."""
         address = client_address(request)
         credential = await _identify(self.authorization(request), address)
+        if key := credential.signing_key:
+            await sync_to_async(signatures.use_up)(key, signatures.check(key, request._request))
         return credential.holder.owner, _caller(credential, address)
 
     def authorization(self, request: Request) -> str | None:

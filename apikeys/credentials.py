@@ -21,6 +21,11 @@ class Credential:
     token: Claims | None = None
 
     @property
+    def signing_key(self) -> ApiKey | None:
+        """The key with whose secret requests must be signed, if they must."""
+        return self.holder if isinstance(self.holder, ApiKey) and self.holder.signed else None
+
+    @property
     def scopes(self) -> frozenset[str]:
         """A token may do what its holder may at this moment, as far as its own scopes go."""
         holder = self.holder

@@ -2,6 +2,7 @@
 
 ServiceError
 ├── InvalidApiKey       401  who are you?
+│   └── InvalidSignature     the key is right, but the request is not signed with its secret
 │   ├── InvalidAccessToken       not this token
 │   └── InvalidRefreshToken      not this one: sign in again
 ├── PermissionDenied    403  not you
@@ -65,6 +66,12 @@ class InvalidRefreshToken(InvalidApiKey):
     """A refresh token that is unknown or was used before."""
 
     code = "invalid_refresh_token"
+
+
+class InvalidSignature(InvalidApiKey):
+    """A right key whose request is not signed as it must be, or was sent before."""
+
+    code = "invalid_signature"
 
 
 class PermissionDenied(ServiceError):

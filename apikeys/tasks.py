@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apikeys import notices, rollups
+from apikeys import notices, rollups, signatures
 from apikeys.jwt import sessions, signing
 from apikeys.models import ApiKey, RequestContent, UsageRecord, UsageRollup
 
@@ -52,6 +52,12 @@ def expire_keys() -> int:
 def send_notices() -> int:
     """Mails, once each, that a key will expire or a budget is nearly spent. How many mails those were."""
     return notices.send_all()
+
+
+@shared_task(name="apikeys.forget_nonces")  # type: ignore[untyped-decorator]
+def forget_nonces() -> int:
+    """Deletes nonces of signed requests that cannot come again anyway. How many those were."""
+    return signatures.forget_old()
 
 
 @shared_task(name="apikeys.prune_usage")  # type: ignore[untyped-decorator]

@@ -223,6 +223,7 @@ CELERY_BEAT_SCHEDULE = {
     "roll-up-usage": {"task": "apikeys.roll_up_usage", "schedule": 60.0},
     "expire-keys": {"task": "apikeys.expire_keys", "schedule": 60.0},
     "send-notices": {"task": "apikeys.send_notices", "schedule": 600.0},
+    "forget-nonces": {"task": "apikeys.forget_nonces", "schedule": 600.0},
     "prune-usage": {"task": "apikeys.prune_usage", "schedule": crontab(hour="3", minute="17")},
     "rotate-signing-key": {"task": "apikeys.rotate_signing_key", "schedule": 3600.0},
     "prune-sessions": {"task": "apikeys.prune_sessions", "schedule": crontab(hour="3", minute="37")},

@@ -5,6 +5,7 @@ from apikeys.models.blocking import BlockedAddress
 from apikeys.models.contents import RequestContent
 from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
 from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
+from apikeys.models.nonces import UsedNonce
 from apikeys.models.notices import Notice
 from apikeys.models.prices import Price, from_nanos, to_nanos
 from apikeys.models.projects import Membership, Project, ProjectInvitation, Role, Tier
@@ -35,6 +36,7 @@ __all__ = [
     "TokenSession",
     "UsageRecord",
     "UsageRollup",
+    "UsedNonce",
     "UserLimits",
     "Width",
     "binding",

@@ -67,8 +67,12 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = ApiKey
-        fields = ("name", "notes", "scopes", "models", "networks", *LIMIT_NAMES)
-        labels = {"name": _("Name"), "notes": _("Notes")}
+        fields = ("name", "notes", "scopes", "models", "networks", "signed", *LIMIT_NAMES)
+        labels = {
+            "name": _("Name"),
+            "notes": _("Notes"),
+            "signed": _("Its requests must be signed"),
+        }
         help_texts = {"name": _("What it is for, so that you know later which one to revoke.")}
         widgets = {"notes": forms.Textarea(attrs={"rows": 2})}
 

@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apikeys import keys as issued_keys
+from apikeys import signatures
 from apikeys.models import ApiKey
 from console import once
 from console.forms.keys import KeyForm, RotateForm
@@ -54,12 +55,16 @@ def mint(request: PersonRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def key_details(request: PersonRequest, key_id: int) -> HttpResponse:
     key, place = _key(request, key_id)
+    was_signed = key.signed
     form = KeyForm(request.POST or None, instance=key)
     if request.method == "POST" and form.is_valid():
         issued_keys.edit(key, by=actor_of(request), **form.settings())
+        if key.signed and not was_signed:
+            once.put(request, "signing", {"key": key.pk, "secret": signatures.secret_of(key)})
         messages.success(request, _("“%s” is changed.") % key.name)
         return redirect("console:key", key_id)
-    context = {"key": key, "place": place, "form": form, "rotate_form": RotateForm()}
+    signing = once.take(request, "signing")
+    context = {"key": key, "place": place, "form": form, "rotate_form": RotateForm(), "signing": signing}
     return render(request, "console/key.html", context, status=400 if form.errors else 200)
 
 
@@ -98,7 +103,8 @@ def _key(request: PersonRequest, key_id: int) -> tuple[ApiKey, Place]:
 
 
 def _show_once(request: PersonRequest, key: ApiKey, plaintext: str) -> HttpResponse:
-    once.put(request, "key", {"name": key.name, "plaintext": plaintext})
+    signing = signatures.secret_of(key) if key.signed else ""
+    once.put(request, "key", {"name": key.name, "plaintext": plaintext, "signing": signing})
     return redirect(_list_url(key))
 
 
@@ -116,6 +122,6 @@ def _page(request: PersonRequest, place: Place, form: KeyForm, status: int = 200
         "projects": choices(request, place),
         "keys": [(key, place.may_edit(key)) for key in keys],
         "minted": minted,
-        "snippets": quick_start(request, minted["plaintext"]) if minted else [],
+        "snippets": quick_start(request, minted["plaintext"]) if minted and not minted.get("signing") else [],
     }
     return render(request, "console/keys.html", context, status=status)

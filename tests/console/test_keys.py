@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from apikeys import keys
+from apikeys import keys, signatures
 from apikeys.models import ApiKey
 from console.models import User
 
@@ -151,3 +151,15 @@ def test_a_key_is_replaced_with_a_grace_period(as_person: Client, person: User) 
     assert match[0].startswith(key.replaced_by.prefix)
     assert key.expires_at is not None
     assert abs(key.expires_at - timezone.now() - timedelta(days=1)) < timedelta(minutes=1)
+
+
+def test_the_signing_secret_is_shown_once(as_person: Client, person: User) -> None:
+    page = as_person.post(MINT, {"name": "CI", "expires": "30", "signed": "on"}, follow=True).content.decode()
+    key = ApiKey.objects.get()
+    assert signatures.secret_of(key).replace("+", "&#x2B;") in page or signatures.secret_of(key) in page
+    assert "whsec_" not in as_person.get(KEYS).content.decode()
+    other, _ = keys.mint(person, "later")
+    asked = {"name": "later", "expires": "unchanged", "scopes": ["files"], "signed": "on"}
+    page = as_person.post(f"{KEYS}{other.pk}/", asked, follow=True).content.decode()
+    assert "whsec_" in page
+    assert "whsec_" not in as_person.get(f"{KEYS}{other.pk}/").content.decode()
