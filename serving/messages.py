@@ -47,7 +47,7 @@ def text_or_parts(
     }
 
     def parse_part(value: Any, path: str) -> str:
-        if isinstance(value, dict) and value.get("type") in others:
+        if isinstance(value, dict) and value.get("type") in tuple(others):  # it need not be hashable
             raise UnsupportedParameter(f"{path}.type", READS_TEXT)
         text: str = parse_fields(value, fields, ignored, at=path)["text"]
         return text
