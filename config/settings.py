@@ -227,6 +227,7 @@ CELERY_BEAT_SCHEDULE = {
     "prune-usage": {"task": "apikeys.prune_usage", "schedule": crontab(hour="3", minute="17")},
     "rotate-signing-key": {"task": "apikeys.rotate_signing_key", "schedule": 3600.0},
     "prune-sessions": {"task": "apikeys.prune_sessions", "schedule": crontab(hour="3", minute="37")},
+    "prune-kept-answers": {"task": "serving.prune_kept_answers", "schedule": 300.0},
 }
 
 # -- API --------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar, cast
 
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
@@ -20,10 +19,12 @@ from serving.chat.schemas import ChatRequest
 from serving.completions import CompletionStream, refuse, start_completion
 from serving.dispatch import LoopView
 from serving.errors import UnsupportedMediaType, json_response
+from serving.idempotency import once
 from serving.middleware import request_id_of
+from serving.receipts import Receipt
 from serving.sampling import Sampling
 from serving.schemas import CompletionRequest, parse_json
-from serving.sse import EventStream
+from serving.sse import EventStream, EventStreamResponse
 
 Parsed = TypeVar("Parsed")
 
@@ -55,6 +56,20 @@ class ApiView(LoopView):
                 f"{', '.join(sorted(caller.scopes)) or 'none'}."
             )
             raise await refuse(caller, error, request_id=request_id_of(request), endpoint=self.endpoint)
+
+    async def respond(self) -> HttpResponseBase:
+        request, caller = self.request, self.request.auth
+        if request.method != "POST" or caller is None or once.HEADER not in request.headers:
+            return await super().respond()
+        receipt = Receipt(caller, request_id_of(request), self.endpoint)
+        return await once.answer_once(request, receipt, self._respond_or_explain)
+
+    async def _respond_or_explain(self) -> HttpResponseBase:
+        """A refusal is an answer too."""
+        try:
+            return await super().respond()
+        except Exception as error:
+            return cast(HttpResponseBase, self.handle_exception(error))
 
     async def parse_body(self, request: Request, parse: Callable[[Any], Parsed]) -> Parsed:
         """Raises BadRequest, which is recorded as any other end of a request."""
@@ -92,15 +107,8 @@ async def answer_with(
 ) -> HttpResponseBase:
     """At once or as it comes."""
     if asked.stream:
-        return _answer_as_it_comes(stream, answer)
+        return EventStreamResponse(EventStream(stream, answer), stream.permit.headers)
     return await _answer_at_once(stream, answer, asked.sampling)
-
-
-def _answer_as_it_comes(stream: CompletionStream, answer: Answer) -> HttpResponseBase:
-    headers = {**stream.permit.headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingHttpResponse(
-        EventStream(stream, answer), headers=headers, content_type="text/event-stream"
-    )
 
 
 async def _answer_at_once(stream: CompletionStream, answer: Answer, sampling: Sampling) -> HttpResponseBase:

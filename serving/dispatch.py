@@ -25,7 +25,7 @@ class LoopView(APIView):  # type: ignore[misc]  # adrf has no types
                 self.request.user, self.request.auth = await authenticator.aauthenticate(self.request)
                 await self.check_access(self.request)
             self.initial(self.request, *args, **kwargs)
-            response = await self._handler()(self.request, *args, **kwargs)
+            response = await self.respond()
         except Exception as error:
             response = self.handle_exception(error)
         self.response = response = self.finalize_response(self.request, response, *args, **kwargs)
@@ -33,6 +33,10 @@ class LoopView(APIView):  # type: ignore[misc]  # adrf has no types
 
     async def check_access(self, request: Request) -> None:
         """For a request whose caller is known. Raises ServiceError when that caller may not go on."""
+
+    async def respond(self) -> HttpResponseBase:
+        """What the method's handler answers, once it is known who asks."""
+        return cast(HttpResponseBase, await self._handler()(self.request, *self.args, **self.kwargs))
 
     def _handler(self) -> Any:
         method = (self.request.method or "").lower()

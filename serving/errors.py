@@ -11,8 +11,10 @@ ServiceError                       apikeys/errors.py
 ├── NotFound                  404  no such address
 │   └── ModelNotFound              no such model
 ├── MethodNotAllowed          405
+├── FirstAnswerLost           409  a repeat under an Idempotency-Key whose first request has no answer
 ├── BodyTooLarge              413
 ├── UnsupportedMediaType      415
+├── IdempotencyKeyReused      422  the key came with another request before
 ├── GenerationFailed          500  the model broke while it computed this request
 ├── InternalError             500  a mistake of ours; the log has it under the request's id
 └── Unavailable               503  come back later
@@ -97,6 +99,21 @@ class MethodNotAllowed(ServiceError):
     code = "method_not_allowed"
 
 
+class FirstAnswerLost(ServiceError):
+    """Nobody knows how far the first request came, so that doing it again is for the caller to decide."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "idempotent_answer_lost"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first request with this Idempotency-Key was carried out, in whole or in part, but its "
+            "answer is lost. To have it done again, send it with another key.",
+            headers={"x-should-retry": "false"},
+        )
+
+
 class BodyTooLarge(ServiceError):
     status = 413
     type = "invalid_request_error"
@@ -107,6 +124,15 @@ class UnsupportedMediaType(ServiceError):
     status = 415
     type = "invalid_request_error"
     code = "unsupported_media_type"
+
+
+class IdempotencyKeyReused(ServiceError):
+    status = 422
+    type = "invalid_request_error"
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came with another request before. Take a new key for each.")
 
 
 class GenerationFailed(ServiceError):

@@ -52,7 +52,7 @@ class LightHandler(ASGIHandler):
             answering.uncancel()
         finally:
             leaving.cancel()
-            await _finish(response)
+            await finish(response)
 
 
 async def _cancel_when_gone(task: asyncio.Task[Any], receive: Receive) -> None:
@@ -61,13 +61,13 @@ async def _cancel_when_gone(task: asyncio.Task[Any], receive: Receive) -> None:
     task.cancel()
 
 
-async def _finish(response: HttpResponseBase | None) -> None:
-    """Close ``response``, and what the request opened in its thread, if it has one."""
-    finish = _tell_finished if response is None else response.close
+async def finish(response: HttpResponseBase | None) -> None:
+    """Close ``response``, and what was opened in the thread of this context, if it has one."""
+    close = _tell_finished if response is None else response.close
     if SyncToAsync.thread_sensitive_context.get() in SyncToAsync.context_to_thread_executor:
-        await sync_to_async(finish)()
+        await sync_to_async(close)()
     else:
-        finish()
+        close()
 
 
 def _tell_finished() -> None:

@@ -45,9 +45,9 @@ def api_middleware(get_response: GetResponse) -> GetResponse:
             response = await get_response(request)
         except Exception as error:
             response = to_response(_explain(error, request, request_id), request.path)
-        response[HEADER] = request_id
+        response.headers.setdefault(HEADER, request_id)  # an answer that is given again has its first one
         if is_anthropic(request.path):
-            response[ANTHROPIC_HEADER] = request_id
+            response[ANTHROPIC_HEADER] = response[HEADER]
         if isinstance(response, HttpResponse):
             response["Content-Length"] = str(len(response.content))
         return response

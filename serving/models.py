@@ -17,3 +17,26 @@ class StoredResponse(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+
+class KeptAnswer(models.Model):
+    """What a POST with an ``Idempotency-Key`` was answered with, to be answered again.
+
+    Whoever makes the row is first, and answers. While ``status`` is None that is under way, if
+    ``alive_until`` has not passed; else it was lost.
+    """
+
+    owner = models.CharField(max_length=64)  # of the Caller
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)  # of what was asked
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    alive_until = models.DateTimeField()
+    status = models.PositiveSmallIntegerField(null=True)
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField(default=b"")  # zlib
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("owner", "key"), name="kept_answer_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.owner} {self.key}"

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from apikeys.errors import InvalidApiKey, RateLimited
-from serving.errors import BadRequest, ModelNotFound, ModelNotReady, anthropic_body, error_body
+from serving.errors import (
+    BadRequest,
+    FirstAnswerLost,
+    IdempotencyKeyReused,
+    ModelNotFound,
+    ModelNotReady,
+    anthropic_body,
+    error_body,
+)
 from serving.fields import Field, Refused, object_schema
 from serving.schemas import COMPLETION_FIELDS
 
@@ -111,9 +119,17 @@ _REFUSALS = {
     400: BadRequest("The request is wrong; `param` names the field.", param="max_tokens"),
     401: InvalidApiKey("There is no such key."),
     404: ModelNotFound("gpt-4"),
+    409: FirstAnswerLost(),
+    422: IdempotencyKeyReused(),
     429: RateLimited("Too many requests; `Retry-After` says for how long."),
     503: ModelNotReady("The model is still loading, or busy.", param="model"),
 }
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    OpenApiParameter.HEADER,
+    description="Within 24 hours, a repeat of the request with the same key gets the first answer.",
+)
 
 
 def refusals(*statuses: int, anthropic: bool = False) -> dict[int, OpenApiResponse]:
@@ -141,10 +157,11 @@ def describes(
     decorate: Callable[[View], View] = extend_schema(
         summary=summary,
         description=description,
+        parameters=[IDEMPOTENCY_KEY],
         request={"application/json": request_schema(fields)},
         responses={
             200: OpenApiResponse(answer, about_answer),
-            **refusals(400, 401, 404, 429, 503, anthropic=anthropic),
+            **refusals(400, 401, 404, 409, 422, 429, 503, anthropic=anthropic),
         },
         examples=examples,
         tags=["Text"],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Self
+
+from django.http import StreamingHttpResponse
 
 from apikeys.errors import ServiceError
 from serving.answers import Answer
@@ -21,9 +23,10 @@ KEEPALIVE_AFTER = 10.0  # seconds of silence after which proxies and clients are
 class EventStream:
     """An object, not a generator, because Django calls ``close`` of an object on all three ways out: at
     the end, when the client leaves while we generate, and when it leaves while we send. A generator is
-    left hanging on the last."""
+    left hanging on the last. ``complete``: whether it has come to its proper end."""
 
     def __init__(self, stream: CompletionStream, answer: Answer) -> None:
+        self.complete = False
         self._stream = stream
         self._answer = answer
         self._events = self._write()
@@ -53,11 +56,19 @@ class EventStream:
             await self._answer.settle(self._stream.usage)
             for event in self._answer.closing(self._stream.usage):
                 yield event
+            self.complete = True
         except ServiceError as error:
             yield self._answer.failure(error)
         except Exception:
             log.exception("Request %s failed in mid-stream", self._stream.request_id)
             yield self._answer.failure(InternalError())
+
+
+class EventStreamResponse(StreamingHttpResponse):
+    def __init__(self, events: EventStream, headers: Mapping[str, str]) -> None:
+        headers = {**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, content_type="text/event-stream")
+        self.events = events
 
 
 _open_bodies: set[EventStream] = set()
