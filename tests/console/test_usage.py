@@ -44,6 +44,13 @@ def test_page_teaches_the_first_call_while_there_is_nothing(as_person: Client) -
     assert "http://testserver/v1/chat/completions" in page
 
 
+def test_requests_with_an_access_token_are_told_from_the_playgrounds(as_person: Client, person: User) -> None:
+    record(person, "req-token", source="api")
+    page = as_person.get(USAGE).content.decode()
+    assert "Access token<" in page
+    assert "No key (playground, access tokens)" in page
+
+
 def test_own_requests_are_counted_and_listed(as_person: Client, person: User, administrator: User) -> None:
     key, _ = keys.mint(person, "CI")
     record(person, "req-mine", key)
