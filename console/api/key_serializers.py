@@ -18,7 +18,7 @@ from console.api.parsing import ListQuery, Strict, StrictSerializer
 
 DAY = 24 * 3600  # seconds
 ORDERINGS = [sign + by for by in ("created_at", "name", "expires_at", "last_used_at") for sign in ("", "-")]
-SETTABLE = ("name", "notes", "scopes", "models", "networks", "expires_at", *LIMIT_NAMES)
+SETTABLE = ("name", "notes", "scopes", "models", "networks", "signed", "expires_at", *LIMIT_NAMES)
 
 
 class KeyListQuery(ListQuery):
@@ -45,6 +45,9 @@ class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
         required=False,
         validators=[validate_networks],
         help_text="From where it may be used, as in 203.0.113.0/24; none: from everywhere.",
+    )
+    signed = serializers.BooleanField(
+        required=False, help_text="Whether its requests must be signed (docs/security.md)."
     )
     status = serializers.ChoiceField(choices=["active", "expired", "revoked"], read_only=True)
 
@@ -74,7 +77,18 @@ class ReachableProject(serializers.PrimaryKeyRelatedField[Project]):
         return projects_of(self.context["request"])
 
 
-class MintSerializer(KeySerializer):
+class ChangeSerializer(KeySerializer):
+    """With what its requests are signed with in the answer, if that was switched on just now."""
+
+    signing_secret = serializers.CharField(
+        read_only=True, allow_null=True, help_text="What its requests are signed with: it is not shown again."
+    )
+
+    class Meta(KeySerializer.Meta):
+        fields = (*KeySerializer.Meta.fields, "signing_secret")
+
+
+class MintSerializer(ChangeSerializer):
     """With the key itself in the answer, this once."""
 
     project = ReachableProject(
@@ -89,8 +103,8 @@ class MintSerializer(KeySerializer):
         help_text="What it may be used for.",
     )
 
-    class Meta(KeySerializer.Meta):
-        fields = (*KeySerializer.Meta.fields, "key")
+    class Meta(ChangeSerializer.Meta):
+        fields = (*ChangeSerializer.Meta.fields, "key")
         read_only_fields = tuple(name for name in KeySerializer.Meta.read_only_fields if name != "project")
 
 
@@ -113,6 +127,7 @@ KEY = {
     "scopes": ["inference", "files"],
     "models": [],
     "networks": [],
+    "signed": False,
     "expires_at": None,
     **dict.fromkeys(LIMIT_NAMES),
     "created_at": "2026-05-20T12:00:00Z",
@@ -121,4 +136,5 @@ KEY = {
     "last_used_ip": None,
     "replaced_by": None,
 }
-MINTED = {**KEY, "key": "oag-1X2y3Z4w…"}
+CHANGED = {**KEY, "name": "builds", "networks": ["10.0.0.0/8"], "signing_secret": None}
+MINTED = {**KEY, "signing_secret": None, "key": "oag-1X2y3Z4w…"}

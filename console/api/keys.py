@@ -14,15 +14,17 @@ from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apikeys import keys
+from apikeys import keys, signatures
 from apikeys.errors import PermissionDenied
 from apikeys.models import ApiKey
 from apikeys.roles import may, may_edit, role_in
 from console.api.credentials import actor_of, caller_of, person_of, projects_of
 from console.api.errors import Conflict
 from console.api.key_serializers import (
+    CHANGED,
     KEY,
     MINTED,
+    ChangeSerializer,
     KeyListQuery,
     KeySerializer,
     MintSerializer,
@@ -86,12 +88,12 @@ class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
     @describes(
         "change_key",
         "Change a key, in the fields that are sent",
-        KeySerializer,
+        ChangeSerializer,
         tag=TAG,
         body=KeySerializer,
         refused=(404, 409),
         asked={"name": "builds", "networks": ["10.0.0.0/8"]},
-        answered={**KEY, "name": "builds", "networks": ["10.0.0.0/8"]},
+        answered=CHANGED,
     )
     def partial_update(self, request: Request, pk: str) -> Response:
         key = self._to_change()
@@ -99,11 +101,13 @@ class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
         reader.is_valid(raise_exception=True)
         if key.status != "active":
             raise Conflict(f"The key is {key.status}.")
+        was_signed = key.signed
         try:
             keys.edit(key, by=actor_of(request), **reader.validated_data)
         except InvalidColumns as error:
             raise ValidationError(get_error_detail(error)) from error
-        return Response(self.get_serializer(key).data)
+        key.signing_secret = _signing_secret(key, key.signed and not was_signed)  # type: ignore[attr-defined]
+        return Response(ChangeSerializer(key, context=self.get_serializer_context()).data)
 
     @describes("revoke_key", "Revoke a key", tag=TAG, status=204, refused=(404,))
     def destroy(self, request: Request, pk: str) -> Response:
@@ -124,6 +128,8 @@ class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
     )
     def rotate(self, request: Request, pk: str) -> Response:
         key = self._to_change()
+        if lacking := sorted(set(key.scopes) - caller_of(request).scopes):
+            raise PermissionDenied(f"The key may do what you may not: {', '.join(lacking)}.")
         grace = timedelta(seconds=self.asked(RotateSerializer, request.data)["grace_seconds"])
         try:
             return self._minted(*keys.rotate(key, grace, by=actor_of(request)))
@@ -143,8 +149,13 @@ class KeysViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
 
     def _minted(self, key: ApiKey, plaintext: str) -> Response:
         key.key = plaintext  # type: ignore[attr-defined]  # for the serializer; the column holds a hash
+        key.signing_secret = _signing_secret(key, key.signed)  # type: ignore[attr-defined]
         data = MintSerializer(key, context=self.get_serializer_context()).data
         return Response(data, status=201, headers={"Location": f"/api/v1/keys/{key.pk}"})
+
+
+def _signing_secret(key: ApiKey, is_new: bool) -> str | None:
+    return signatures.secret_of(key) if is_new else None
 
 
 def _with_status(status: str) -> Q:

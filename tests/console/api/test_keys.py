@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from apikeys import keys
+from apikeys import keys, signatures
 from apikeys.errors import RateLimited
 from apikeys.limits import limiter
 from apikeys.models import ApiKey, AuditEntry, Project
@@ -28,7 +28,7 @@ def test_a_minted_key_is_shown_once_and_works(person: User) -> None:
     assert (minted["scopes"], minted["status"]) == (["inference", "files"], "active")
     read = program.get(f"/keys/{minted['id']}")
     assert "key" not in read
-    assert read == {name: value for name, value in minted.items() if name != "key"}
+    assert read == {name: value for name, value in minted.items() if name not in ("key", "signing_secret")}
     assert (read["daily_tokens"], read["project"]) == (1000, personal_project(person).pk)
     entry = AuditEntry.objects.first()
     assert entry is not None
@@ -91,6 +91,25 @@ def test_revoking_ends_a_key_and_may_be_said_twice(person: User) -> None:
     assert [program.ask("DELETE", f"/keys/{key.pk}").status_code for _ in range(2)] == [204, 204]
     assert Program(plaintext).ask("GET", "/me").status_code == 401
     assert program.get(f"/keys/{key.pk}")["status"] == "revoked"
+
+
+def test_the_secret_of_a_key_that_signs_is_shown_when_that_is_switched_on(person: User) -> None:
+    program = program_of(person)
+    minted = program.post("/keys", {"name": "signs", "signed": True})
+    key = ApiKey.objects.get(pk=minted["id"])
+    assert minted["signing_secret"] == signatures.secret_of(key)
+    assert Program(minted["key"]).ask("GET", "/me").status_code == 401, "the key alone opens nothing"
+    off = program.ask("PATCH", f"/keys/{key.pk}", {"signed": False}).json()  # type: ignore[attr-defined]
+    on = program.ask("PATCH", f"/keys/{key.pk}", {"signed": True}).json()  # type: ignore[attr-defined]
+    again = program.ask("PATCH", f"/keys/{key.pk}", {"signed": True}).json()  # type: ignore[attr-defined]
+    assert [one["signing_secret"] for one in (off, on, again)] == [None, minted["signing_secret"], None]
+
+
+def test_a_key_that_may_more_than_oneself_is_not_replaced(person: User) -> None:
+    key, _ = keys.mint(person, "CI", scopes=["inference"])
+    program = program_of(person, ["manage:write"])
+    refused = program.ask("POST", f"/keys/{key.pk}/rotate")
+    assert (refused.status_code, "inference" in error_of(refused)["message"]) == (403, True)
 
 
 def test_a_rotated_key_works_for_the_grace_beside_its_successor(person: User) -> None:
