@@ -74,6 +74,9 @@ PAGES = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset
 SIGNED_IN = [
     "/console/",
     "/console/keys/",
+    "/console/projects/",
+    "/console/audit/",
+    "/console/blocked/",
     "/console/usage/",
     "/console/models/",
     "/console/people/",
