@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import statistics
 import sys
@@ -16,6 +17,9 @@ from typing import Any
 
 import django
 
+from tests.services import share
+
+os.environ.update(share(Path(os.environ["DATA_DIR"])))  # a database of its own, where there are services
 django.setup()
 
 from django.contrib.auth import get_user_model  # noqa: E402
