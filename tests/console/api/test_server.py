@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 import requests
 
+from tests.environment import REPOSITORY
 from tests.server import Server
 
 READ_AND_WRITE = "scopes=['manage:read', 'manage:write', 'inference', 'files']"
@@ -67,3 +69,18 @@ def test_models_are_told_as_they_fare(server: Server, key: str) -> None:
     assert named.json() == model
     missing = requests.get(f"{server.url}/api/v1/models/gpt-4", headers=headers(key), timeout=30)
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_the_pages_example_runs_as_it_is(server: Server) -> None:
+    page = (REPOSITORY / "docs" / "api.md").read_text()
+    example = page.partition("### Access tokens")[2].partition("```bash\n")[2].partition("```")[0]
+    server.create_user("you@example.com", "your password")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", example.replace("http://127.0.0.1:8000", server.url)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"open-autoglm-7b"' in done.stdout
