@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from asgiref.sync import sync_to_async
 from django.core.cache import cache
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, close_old_connections, transaction
 from django.db.models import Model, Q
 from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
@@ -119,6 +119,7 @@ def connect_signals() -> None:
 
 def _look_up() -> Blocks:
     global _last
+    close_old_connections()  # outside of any request nobody else does, and one that broke would stay
     try:
         _last = _known.learn(_ALL, _load) or ()
     except DatabaseError as error:
