@@ -26,8 +26,8 @@ void cache_write(const LayerCache *c, const int32_t *blocks, int kv_head, int po
 /* What one call keeps for its rows. Where an inner loop reads down a column, rows are one element longer
  * than they need be: else all its loads would want the same bank of the first-level cache. */
 typedef struct {
-    _Alignas(64) uint32_t queries[QUERY_ROWS][MAX_HEAD / 2 + 1]; /* bfloat16 pairs */
-    uint32_t weights[QUERY_ROWS][STEP / 2 + 1];                  /* bfloat16 pairs */
+    _Alignas(64) Pair queries[QUERY_ROWS][MAX_HEAD / 2 + 1];
+    Pair weights[QUERY_ROWS][STEP / 2 + 1];
     _Alignas(64) float scores[QUERY_ROWS][STEP];
     float out[QUERY_ROWS][MAX_HEAD];
     f32x16 total[QUERY_ROWS]; /* lane by lane */
@@ -35,24 +35,34 @@ typedef struct {
     const uint16_t *tiles[TILES];
 } Rows;
 
-/* Six rows and four vectors: 24 sums that stay in registers, for ten loads. */
+/* Rows and vectors of one strip: sums that stay in registers, 24 of them for ten loads, or four in two halves each. */
+#if REGISTERS == 32
 #define STRIP 6
 #define WIDE 4
+#else
+#define STRIP 4
+#define WIDE 1
+#endif
 
-/* Scores of rows [first, first + rows) for 64 tokens. `rows` is a constant where this is inlined. */
-INLINE void score(const int rows, Rows *r, int first, int head_dim) {
+/* Scores of rows [first, first + rows) for the tokens of WIDE tiles from `tile` on. */
+INLINE void score_tiles(const int rows, Rows *r, int first, int tile, int head_dim) {
     f32x16 sums[STRIP][WIDE];
     UNROLL for (int row = 0; row < rows; row++)
         UNROLL for (int t = 0; t < WIDE; t++) sums[row][t] = (f32x16){0};
     for (int pair = 0; pair < head_dim / 2; pair++) {
         u32x16 keys[WIDE];
-        UNROLL for (int t = 0; t < WIDE; t++) memcpy(&keys[t], r->tiles[t] + pair * SLOTS * 2, sizeof keys[t]);
+        UNROLL for (int t = 0; t < WIDE; t++) memcpy(&keys[t], r->tiles[tile + t] + pair * SLOTS * 2, sizeof keys[t]);
         UNROLL for (int row = 0; row < rows; row++)
             UNROLL for (int t = 0; t < WIDE; t++)
-                sums[row][t] = dot_pairs(sums[row][t], keys[t], r->queries[first + row][pair]);
+                sums[row][t] = dot_pairs(sums[row][t], keys[t], &r->queries[first + row][pair]);
     }
     UNROLL for (int row = 0; row < rows; row++)
-        UNROLL for (int t = 0; t < WIDE; t++) store(r->scores[first + row] + t * SLOTS, sums[row][t]);
+        UNROLL for (int t = 0; t < WIDE; t++) store(r->scores[first + row] + (tile + t) * SLOTS, sums[row][t]);
+}
+
+/* Their scores for all 64 tokens. `rows` is a constant where this is inlined. */
+INLINE void score(const int rows, Rows *r, int first, int head_dim) {
+    for (int tile = 0; tile < TILES; tile += WIDE) score_tiles(rows, r, first, tile, head_dim);
 }
 
 /* Adds 64 tokens' values to `wide` vectors, from dimension `d` on, of rows [first, first + rows). */
@@ -68,7 +78,7 @@ INLINE void add_values(const int rows, const int wide, Rows *r, int first, int d
         UNROLL for (int v = 0; v < wide; v++) memcpy(&both[v], values + v * LANES * 2, sizeof both[v]);
         UNROLL for (int row = 0; row < rows; row++)
             UNROLL for (int v = 0; v < wide; v++)
-                sums[row][v] = dot_pairs(sums[row][v], both[v], r->weights[first + row][pair]);
+                sums[row][v] = dot_pairs(sums[row][v], both[v], &r->weights[first + row][pair]);
     }
     UNROLL for (int row = 0; row < rows; row++)
         UNROLL for (int v = 0; v < wide; v++) store(r->out[first + row] + d + v * LANES, sums[row][v]);
@@ -85,9 +95,15 @@ typedef void StripKernel(Rows *r, int first, int head_dim);
 #define STRIP_KERNELS(ROWS)                                                                                  \
     static void score_##ROWS(Rows *r, int first, int head_dim) { score(ROWS, r, first, head_dim); }         \
     static void values_##ROWS(Rows *r, int first, int head_dim) { add_all_values(ROWS, r, first, head_dim); }
-STRIP_KERNELS(1) STRIP_KERNELS(2) STRIP_KERNELS(3) STRIP_KERNELS(4) STRIP_KERNELS(5) STRIP_KERNELS(6)
-static StripKernel *const score_kernels[STRIP + 1] = {0, score_1, score_2, score_3, score_4, score_5, score_6};
-static StripKernel *const value_kernels[STRIP + 1] = {0, values_1, values_2, values_3, values_4, values_5, values_6};
+STRIP_KERNELS(1) STRIP_KERNELS(2) STRIP_KERNELS(3) STRIP_KERNELS(4)
+#if STRIP == 6
+STRIP_KERNELS(5) STRIP_KERNELS(6)
+#define FOR_ALL_ROWS(name) {0, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6}
+#else
+#define FOR_ALL_ROWS(name) {0, name##_1, name##_2, name##_3, name##_4}
+#endif
+static StripKernel *const score_kernels[STRIP + 1] = FOR_ALL_ROWS(score);
+static StripKernel *const value_kernels[STRIP + 1] = FOR_ALL_ROWS(values);
 
 static void by_strips(StripKernel *const *kernels, int rows, Rows *r, int head_dim) {
     for (int first = 0; first < rows; first += STRIP)
@@ -118,9 +134,8 @@ INLINE void weigh(Rows *r, int row) {
     f32x16 total = {0};
     for (int t = 0; t < TILES; t++) {
         const f32x16 weight = exp2_16(load(r->scores[row] + t * SLOTS) - r->peak[row]);
-        const u16x16 half = to_bf16_16(weight);
         total += weight;
-        memcpy((uint16_t *)r->weights[row] + t * SLOTS, &half, sizeof half);
+        make_pairs(weight, r->weights[row] + t * SLOTS / 2);
     }
     r->total[row] = fma16(r->total[row], splat(r->shrink[row]), total);
 }
@@ -152,8 +167,7 @@ static void attend_rows(int rows, const LayerCache *c, const int32_t *blocks, in
 }
 
 static void begin_row(Rows *r, int row, const float *query, int head_dim) {
-    for (int d = 0; d < head_dim; d += 2)
-        r->queries[row][d / 2] = to_bf16(query[d]) | to_bf16(query[d + 1]) << 16;
+    for (int d = 0; d < head_dim; d += 2) r->queries[row][d / 2] = make_pair(query[d], query[d + 1]);
     memset(r->out[row], 0, (size_t)head_dim * sizeof(float));
     r->peak[row] = -1e30f;
     r->total[row] = (f32x16){0};

@@ -22,14 +22,14 @@ INLINE const uint8_t *block_records(const Matrix *m, int block) {
 
 int64_t activation_bytes(int rows, int inputs) {
     const int64_t slots = (int64_t)((rows + TILE - 1) / TILE) * TILE, groups = groups_of(inputs);
-    return slots * groups * (GROUP + sizeof(float) + sizeof(int32_t)) + 64;
+    return slots * groups * (int64_t)(GROUP / 4 * sizeof(Quad) + sizeof(float) + sizeof(int32_t)) + 64;
 }
 
 Activations activations_at(void *memory, int rows, int inputs) {
     const int64_t slots = (int64_t)((rows + TILE - 1) / TILE) * TILE, groups = groups_of(inputs);
     Activations a = {.rows = rows, .inputs = inputs, .height = tile_height(rows)};
-    a.bytes = memory;
-    a.scales = (float *)(a.bytes + slots * groups * GROUP);
+    a.quads = memory;
+    a.scales = (float *)(a.quads + slots * groups * (GROUP / 4));
     a.offsets = (int32_t *)(a.scales + slots * groups);
     return a;
 }
@@ -43,13 +43,14 @@ void quantize_row(const Activations *a, int row, const float *x) {
             peak = max16(peak, abs16(v[i]));
         }
         const float largest = largest16(peak), inverse = largest > 0 ? 127.0f / largest : 0;
-        int8_t *to = a->bytes + (((int64_t)tile * groups + g) * (GROUP / 4) * TILE + slot) * 4;
+        Quad *to = a->quads + ((int64_t)tile * groups + g) * (GROUP / 4) * TILE + slot;
         i32x16 total = {0};
         for (int i = 0; i < 4; i++) {
             const i32x16 q = __builtin_convertvector(nearest(v[i] * inverse), i32x16);
-            const s8x16 bytes = __builtin_convertvector(q, s8x16);
+            Quad quads[4];
+            make_quads(q, quads);
             total += q;
-            for (int j = 0; j < 4; j++) memcpy(to + (i * 4 + j) * TILE * 4, (const char *)&bytes + 4 * j, 4);
+            for (int j = 0; j < 4; j++) to[(i * 4 + j) * TILE] = quads[j];
         }
         a->scales[((int64_t)tile * groups + g) * TILE + slot] = largest / 127.0f;
         a->offsets[((int64_t)tile * groups + g) * TILE + slot] = -128 * __builtin_reduce_add(total);
@@ -96,32 +97,36 @@ INLINE void unpack(const uint8_t *record, uint8_t *out) {
 
 /* --- the inner loop --- */
 
+/* So many vectors of outputs are summed side by side; all sums stay in registers. */
+#define ABREAST (REGISTERS == 32 ? 2 : 1)
+
 /* Adds one group's share to sums[rows][2], and fetches the `hint` bytes that will be needed after this
  * block. `rows` is a constant where this is inlined. */
-INLINE void add_group(const int rows, const uint8_t *record, const uint8_t *ahead, int hint, const int8_t *bytes, const float *scales,
-                      const int32_t *offsets, f32x16 *sums) {
-    i32x16 dots[TILE][2];
-    UNROLL for (int r = 0; r < rows; r++) dots[r][0] = dots[r][1] = splat_int(offsets[r]);
-    _Pragma("clang loop unroll_count(2)") for (int quad = 0; quad < GROUP / 4; quad++) {
-        u8x64 w[2];
-        memcpy(w, record + quad * 128, sizeof w);
-        PREFETCH(ahead + quad * hint / (GROUP / 4));
-        PREFETCH(ahead + quad * hint / (GROUP / 4) + hint / (GROUP / 2));
-        UNROLL for (int r = 0; r < rows; r++) {
-            int32_t four;
-            memcpy(&four, bytes + (quad * TILE + r) * 4, sizeof four);
-            dots[r][0] = dot_bytes(dots[r][0], w[0], four);
-            dots[r][1] = dot_bytes(dots[r][1], w[1], four);
+INLINE void add_group(const int rows, const uint8_t *record, const uint8_t *ahead, int hint, const Quad *quads,
+                      const float *scales, const int32_t *offsets, f32x16 *sums) {
+    for (int first = 0; first < 2; first += ABREAST) {
+        i32x16 dots[TILE][ABREAST];
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < ABREAST; v++) dots[r][v] = splat_int(offsets[r]);
+        _Pragma("clang loop unroll_count(2)") for (int quad = 0; quad < GROUP / 4; quad++) {
+            u8x64 w[ABREAST];
+            memcpy(w, record + quad * 128 + first * 64, sizeof w);
+            UNROLL for (int v = 0; v < ABREAST; v++)
+                PREFETCH(ahead + ((first + v) * (GROUP / 4) + quad) * (hint / (GROUP / 2)));
+            UNROLL for (int r = 0; r < rows; r++)
+                UNROLL for (int v = 0; v < ABREAST; v++)
+                    dots[r][v] = dot_bytes(dots[r][v], w[v], &quads[quad * TILE + r]);
         }
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < ABREAST; v++)
+                sums[r * 2 + first + v] =
+                    fma16(to_float(dots[r][v]), splat(scales[r]), sums[r * 2 + first + v]);
     }
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int v = 0; v < 2; v++)
-            sums[r * 2 + v] = fma16(to_float(dots[r][v]), splat(scales[r]), sums[r * 2 + v]);
 }
 
 /* All groups of one block for one tile. Records are bytes, or are unpacked one by one on the way. */
 INLINE void multiply_tile(const int rows, const uint8_t *records, int bits, const uint8_t *ahead, int hint,
-                          int groups, const int8_t *bytes, const float *scales, const int32_t *offsets, f32x16 *sums) {
+                          int groups, const Quad *quads, const float *scales, const int32_t *offsets, f32x16 *sums) {
     _Alignas(64) uint8_t unpacked[RECORD8];
     for (int i = 0; i < rows * 2; i++) sums[i] = (f32x16){0};
     for (int g = 0; g < groups; g++) {
@@ -130,17 +135,18 @@ INLINE void multiply_tile(const int rows, const uint8_t *records, int bits, cons
             unpack(record, unpacked);
             record = unpacked;
         }
-        add_group(rows, record, ahead + (int64_t)g * hint, hint, bytes + g * GROUP * TILE, scales + g * TILE, offsets + g * TILE, sums);
+        add_group(rows, record, ahead + (int64_t)g * hint, hint, quads + g * (GROUP / 4) * TILE, scales + g * TILE, offsets + g * TILE,
+                  sums);
     }
 }
 
-typedef void TileKernel(const uint8_t *, int, const uint8_t *, int, int, const int8_t *, const float *, const int32_t *, f32x16 *);
+typedef void TileKernel(const uint8_t *, int, const uint8_t *, int, int, const Quad *, const float *, const int32_t *, f32x16 *);
 
 #define TILE_KERNEL(ROWS)                                                                              \
     static void tile_##ROWS(const uint8_t *records, int bits, const uint8_t *ahead, int hint,          \
-                            int groups, const int8_t *bytes, const float *scales,                      \
+                            int groups, const Quad *quads, const float *scales,                        \
                             const int32_t *offsets, f32x16 *sums) {                                    \
-        multiply_tile(ROWS, records, bits, ahead, hint, groups, bytes, scales, offsets, sums);                      \
+        multiply_tile(ROWS, records, bits, ahead, hint, groups, quads, scales, offsets, sums);         \
     }
 TILE_KERNEL(1) TILE_KERNEL(2) TILE_KERNEL(3) TILE_KERNEL(4)
 static TileKernel *const tile_kernels[TILE + 1] = {0, tile_1, tile_2, tile_3, tile_4};
@@ -183,7 +189,7 @@ void multiply_block(const Matrix *m, int block, int next, const Activations *a, 
         const int rows = left < a->height ? left : a->height;
         const int64_t at = (int64_t)tile * groups;
         f32x16 sums[TILE * 2];
-        tile_kernels[rows](records, bits, ahead, record_bytes(m->bits), groups, a->bytes + at * GROUP * TILE, a->scales + at * TILE,
+        tile_kernels[rows](records, bits, ahead, record_bytes(m->bits), groups, a->quads + at * (GROUP / 4) * TILE, a->scales + at * TILE,
                            a->offsets + at * TILE, sums);
         for (int r = 0; r < rows; r++)
             finish_row(m, block, sums + r * 2, out + (int64_t)(first + r) * stride, into);

@@ -29,10 +29,10 @@ typedef struct {
 } Matrix;
 
 /* Rows of activations as signed bytes with a scale for each group, in tiles of up to TILE rows:
- * bytes[tile][quad of inputs][TILE][4], scales and offsets [tile][group][TILE]. `offsets` is what the
+ * quads[tile][quad of inputs][TILE], scales and offsets [tile][group][TILE]. `offsets` is what the
  * weights' + 128 adds to a group's dot product, negated. */
 typedef struct {
-    int8_t *bytes;
+    Quad *quads;
     float *scales;
     int32_t *offsets;
     int32_t rows, inputs, height; /* rows in a full tile; the last may have fewer */
