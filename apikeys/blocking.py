@@ -119,11 +119,11 @@ def connect_signals() -> None:
 
 def _look_up() -> Blocks:
     global _last
-    close_old_connections()  # outside of any request nobody else does, and one that broke would stay
     try:
         _last = _known.learn(_ALL, _load) or ()
     except DatabaseError as error:
         logger.warning("The database does not say who is blocked: %s", error)
+        close_old_connections()  # outside of any request nobody else does, and the next look would fail too
     return _last
 
 

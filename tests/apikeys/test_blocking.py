@@ -12,6 +12,7 @@ import requests
 from asgiref.sync import async_to_sync
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
+from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from requests.adapters import HTTPAdapter
@@ -88,6 +89,22 @@ def test_a_block_is_lifted_and_both_are_logged() -> None:
         ("address.block", {}, {"network": THERE, "reason": "scans"}),
         ("address.unblock", {"network": THERE, "reason": "scans"}, {}),
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_the_database_is_away_the_list_holds_and_then_it_is_asked_again() -> None:
+    blocking.block(THERE, "", None, by=SYSTEM)
+    assert is_blocked(THERE)
+    row = BlockedAddress.objects.get()
+    blocking._known.forget(lambda blocks: True)
+    with connection.execute_wrapper(_is_away):
+        assert is_blocked(THERE)
+    blocking.unblock(row, by=SYSTEM)
+    assert not is_blocked(THERE)
+
+
+def _is_away(*args: object) -> None:
+    raise OperationalError("away")
 
 
 def test_what_is_no_network_is_refused() -> None:
