@@ -64,6 +64,13 @@ def _parse_guided_regex(value: Any, path: str) -> Form:
     return Form("regex", parse_text(value, path), path)
 
 
+def _parse_guided_grammar(value: Any, path: str) -> Form:
+    grammar = parse_text(value, path)
+    if not grammar.strip():
+        raise BadRequest(f"'{path}' must not be empty.", param=path)
+    return Form("lark", grammar, path)
+
+
 def _parse_guided_choice(value: Any, path: str) -> Form:
     if not isinstance(value, list):
         raise wrong_type(path, "an array of strings", value)
@@ -113,5 +120,9 @@ FORM_FIELDS: dict[str, Field | Refused] = {
         {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
         "The answer is one of these (vLLM's).",
     ),
-    "guided_grammar": Refused("Use guided_json, guided_regex or guided_choice."),
+    "guided_grammar": _form(
+        _parse_guided_grammar,
+        {"type": "string", "minLength": 1},
+        "A Lark grammar that the answer follows, from its rule `start` on (vLLM's).",
+    ),
 }

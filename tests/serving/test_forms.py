@@ -61,6 +61,7 @@ def test_json_object_begins_an_object(client: openai.OpenAI) -> None:
     [
         ({"guided_choice": ["红", "yes", "no"]}, "红|yes|no"),
         ({"guided_regex": r"[A-Z]{3}-\d{2}"}, r"[A-Z]{3}-\d{2}"),
+        ({"guided_grammar": 'start: ("红" | "b")+ END\nEND: "."'}, r"[红b]+\."),
         ({"guided_json": {"enum": [1, 2]}}, "1|2"),
         ({"guided_json": '{"const": "é"}'}, '"é"'),
     ],
@@ -82,6 +83,8 @@ def test_vllms_guides_are_followed(client: openai.OpenAI, guide: Any, pattern: s
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_choice": ["a", ""]}, "guided_choice"),
         ({"guided_regex": 1}, "guided_regex"),
+        ({"guided_grammar": 1}, "guided_grammar"),
+        ({"guided_grammar": " "}, "guided_grammar"),
         ({"guided_json": 1}, "guided_json"),
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice"),
         ({"guided_regex": "a", "min_tokens": 1}, "min_tokens"),
@@ -95,7 +98,11 @@ def test_a_wrong_form_is_refused_by_name(change: Any, param: str) -> None:
 
 @pytest.mark.parametrize(
     ("guide", "param"),
-    [({"guided_regex": "("}, "guided_regex"), ({"guided_json": {"type": "wrong"}}, "guided_json")],
+    [
+        ({"guided_regex": "("}, "guided_regex"),
+        ({"guided_json": {"type": "wrong"}}, "guided_json"),
+        ({"guided_grammar": "start: nothing"}, "guided_grammar"),
+    ],
 )
 def test_a_form_that_cannot_be_compiled_is_refused_by_name(
     client: openai.OpenAI, guide: Any, param: str

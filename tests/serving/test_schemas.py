@@ -109,7 +109,6 @@ def test_an_unknown_field_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("guided_grammar", "x"),
         ("suffix", "x"),
     ],
 )
