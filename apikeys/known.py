@@ -5,6 +5,8 @@ the path of any request, before that time is over. So what has changed
 
 - in this process is seen at once: whoever changes it calls ``forget``, or a signal of its model does;
 - in another process, or past the models, is seen within TRUSTED seconds.
+
+While the database does not answer, what was known by then holds on, for TRUSTED_ALONE seconds at most.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from django.db import close_old_connections, connection, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 
 TRUSTED = 1.0  # seconds
+TRUSTED_ALONE = 300.0  # seconds, while the database does not answer
 ASK_EVERY = 0.4  # seconds; leaves the database as long to answer
 KEEP = 60.0  # seconds without use after which a row is no longer asked about
 ASK_AT_ONCE = 500  # rows in one query
@@ -54,19 +57,20 @@ class Known(Generic[Row]):
         self._clock = clock
         self._known: dict[str, _Known[Row]] = {}
         self._lock = threading.Lock()
+        self._alone = False  # the database did not answer when it was last asked again
         self._forgotten = 0  # how often anything was: what was asked before may be out of date
         self._in_use = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def get(self, name: str) -> Row | None:
-        """As the database had it at most TRUSTED seconds ago. Asks nobody."""
+        """As the database had it at most TRUSTED seconds ago, or TRUSTED_ALONE. Asks nobody."""
         known = self._known.get(name)
         if known is None:
             return None
         now = self._clock()
         known.used_at = now
-        return known.row if now - known.asked_at < TRUSTED else None
+        return known.row if now - known.asked_at < (TRUSTED_ALONE if self._alone else TRUSTED) else None
 
     def learn(self, name: str, find: Callable[[], Row | None]) -> Row | None:
         """What ``find`` gets from the database, remembered."""
@@ -97,13 +101,18 @@ class Known(Generic[Row]):
             self._thread = None
 
     def ask_again(self) -> None:
-        """Asks the database about every row in use, and drops the others."""
+        """Asks the database about every row in use, and drops the others. Raises what the database does."""
         now, forgotten = self._clock(), self._forgotten
         used = {name: known for name, known in self._known.copy().items() if now - known.used_at < KEEP}
         names = list(used)
         found: dict[str, Row] = {}
-        for at in range(0, len(names), ASK_AT_ONCE):
-            found |= self._ask({name: used[name].row for name in names[at : at + ASK_AT_ONCE]})
+        try:
+            for at in range(0, len(names), ASK_AT_ONCE):
+                found |= self._ask({name: used[name].row for name in names[at : at + ASK_AT_ONCE]})
+        except (OperationalError, InterfaceError):
+            self._alone = True
+            raise
+        self._alone = False
         with self._lock:
             if self._forgotten != forgotten:  # it may have been one of these: the next round tells
                 return
@@ -126,6 +135,6 @@ class Known(Generic[Row]):
             try:
                 close_old_connections()
                 self.ask_again()
-            except Exception as error:  # then each request asks for itself
+            except Exception as error:
                 logger.warning("The database does not say which %ss still hold: %s", self._what, error)
         connection.close()

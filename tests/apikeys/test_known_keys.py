@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +10,14 @@ import pytest
 import requests
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AbstractUser
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from apikeys import keys, known_keys
 from apikeys.auth import authenticate
 from apikeys.errors import InvalidApiKey
-from apikeys.known import KEEP, TRUSTED
+from apikeys.known import KEEP, TRUSTED, TRUSTED_ALONE, Known
 from apikeys.known_keys import KnownKeys
 from apikeys.models import ApiKey
 from console.models import User
@@ -163,6 +163,58 @@ def test_a_key_that_is_gone_or_idle_is_forgotten(
     clock.now += 0.1
     known.ask_again()
     assert known.get(minted[0].hash) is None
+
+
+@pytest.fixture
+def away() -> list[bool]:
+    """Not empty: the database does not answer."""
+    return []
+
+
+@pytest.fixture
+def known_words(clock: Clock, away: list[bool]) -> Known[str]:
+    def ask(words: Mapping[str, str]) -> Mapping[str, str]:
+        if away:
+            raise OperationalError("the connection was refused")
+        return words
+
+    known = Known("word", ask, clock)
+    known.learn("name", lambda: "word")
+    return known
+
+
+def test_what_is_known_holds_while_the_database_is_away(
+    known_words: Known[str], clock: Clock, away: list[bool]
+) -> None:
+    away.append(True)
+    with pytest.raises(OperationalError):
+        known_words.ask_again()
+    clock.now += TRUSTED_ALONE - 0.1
+    assert known_words.get("name") == "word"
+    clock.now += 0.1
+    assert known_words.get("name") is None
+
+
+def test_a_second_is_the_bound_again_once_the_database_answers(
+    known_words: Known[str], clock: Clock, away: list[bool]
+) -> None:
+    away.append(True)
+    with pytest.raises(OperationalError):
+        known_words.ask_again()
+    away.clear()
+    known_words.ask_again()
+    clock.now += TRUSTED
+    assert known_words.get("name") is None
+
+
+def test_what_this_process_ends_is_gone_while_the_database_is_away(
+    known_words: Known[str], away: list[bool]
+) -> None:
+    away.append(True)
+    with pytest.raises(OperationalError):
+        known_words.ask_again()
+    known_words.forget(lambda word: word == "word")
+    assert known_words.get("name") is None
 
 
 def test_an_answer_that_was_overtaken_is_not_remembered(minted: Minted) -> None:
