@@ -107,6 +107,11 @@ class PostgreSQL(Daemon):
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         self.run(find("postgres"), "-D", str(self.folder / "data"), *options)
 
+    def listens(self) -> bool:
+        """It listens before it answers."""
+        asked = [find("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return super().listens() and subprocess.run(asked, check=False).returncode == 0
+
     def stop(self, sign: signal.Signals = signal.SIGINT) -> None:
         """SIGINT: its fast shutdown, which does not wait for clients."""
         super().stop(sign)
