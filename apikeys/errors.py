@@ -7,6 +7,8 @@ ServiceError
 │   └── InvalidRefreshToken      not this one: sign in again
 ├── PermissionDenied    403  not you
 ├── RateLimited         429  not now
+│   └── TokensLimited          not so many tokens
+├── InsufficientQuota   429  not before a new day or month: a budget is spent
 └── ...                      serving/errors.py goes on, and renders them all
 """
 
@@ -88,3 +90,17 @@ class RateLimited(ServiceError):
     status = 429
     type = "requests"
     code = "rate_limit_exceeded"
+
+
+class TokensLimited(RateLimited):
+    """A caller whose tokens of this minute are used up."""
+
+    type = "tokens"
+
+
+class InsufficientQuota(ServiceError):
+    """A caller whose budget is spent, or does not reach for this request. Trying again does not help."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"

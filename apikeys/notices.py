@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from smtplib import SMTPException
-from typing import Literal
 
 from django.conf import settings
 from django.core.mail import send_mail
@@ -15,25 +14,22 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from apikeys.filters import UsageFilters
+from apikeys.limits.budgets import PERIODS, Period
+from apikeys.limits.spending import usage_of
 from apikeys.models import ApiKey, LimitFields, Notice, Project, UserLimits
-from apikeys.queries import usage_totals
-from apikeys.totals import Totals
 
 SHARES = (80, 100)  # percent of a budget
-Period = Literal["daily", "monthly"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Budgeted:
-    """An owner with limits. ``about`` filters its usage; ``mails`` are those who are told."""
+    """An owner with limits; ``mails`` are those who are told."""
 
     subject: str
     name: str
     limits: LimitFields
-    about: dict[str, int]
     mails: tuple[str, ...]
 
 
@@ -60,44 +56,33 @@ def _tell_of_expiry(key: ApiKey) -> bool:
 def _budgeted() -> Iterator[Budgeted]:
     keys = ApiKey.objects.select_related("owner").filter(revoked_at=None, owner__is_active=True)
     for key in keys.exclude(**_NO_BUDGET):
-        yield Budgeted(f"key:{key.pk}", key.name, key, {"key_id": key.pk}, (key.owner.email,))
+        yield Budgeted(f"key:{key.pk}", key.name, key, (key.owner.email,))
     for project in Project.objects.exclude(**_NO_BUDGET).prefetch_related("memberships__user"):
         managers = (each.user for each in project.memberships.all() if each.role in ("owner", "admin"))
         mails = tuple(user.email for user in managers if user.is_active)
-        yield Budgeted(f"project:{project.pk}", str(project), project, {"project_id": project.pk}, mails)
+        yield Budgeted(f"project:{project.pk}", str(project), project, mails)
     for limits in UserLimits.objects.exclude(**_NO_BUDGET).select_related("user"):
         user = limits.user
-        yield Budgeted(f"user:{user.pk}", user.email, limits, {"user_id": user.pk}, (user.email,))
+        yield Budgeted(f"user:{user.pk}", user.email, limits, (user.email,))
 
 
 _NO_BUDGET = {f"{period}_{kind}": None for period in ("daily", "monthly") for kind in ("tokens", "money")}
 
 
 def _tell_of_budgets(budgeted: Budgeted, now: datetime) -> int:
-    periods: tuple[Period, Period] = ("daily", "monthly")
-    return sum(_tell_of_period(budgeted, period, now) for period in periods)
+    return sum(_tell_of_period(budgeted, period, now) for period in PERIODS)
 
 
 def _tell_of_period(budgeted: Budgeted, period: Period, now: datetime) -> int:
     tokens, money = (getattr(budgeted.limits, f"{period}_{kind}") for kind in ("tokens", "money"))
     if tokens is None and money is None:
         return 0
-    used = _used(budgeted, period, now)
+    used = usage_of(budgeted.subject, period, now)
     spent = (("tokens", used.prompt_tokens + used.completion_tokens, tokens), ("money", used.cost, money))
     return sum(
         _tell_of_share(budgeted, period, kind, int(100 * amount / limit) if limit else 100, now)
         for kind, amount, limit in spent
         if limit is not None
-    )
-
-
-def _used(budgeted: Budgeted, period: Period, now: datetime) -> Totals:
-    """In the day or month (UTC) of ``now``."""
-    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    start = day if period == "daily" else day.replace(day=1)
-    about: dict[str, int | None] = {"user_id": None, **budgeted.about}
-    return usage_totals(
-        UsageFilters(start=start, end=day + timedelta(days=1), range="custom", step="day", **about)  # type: ignore[arg-type]
     )
 
 

@@ -1,6 +1,6 @@
 """The one path from a valid request to text: the API, the playground and the tests all come this way.
 
-start_completion: admit → find the model → tokenize → check the context → submit
+start_completion: admit → find the model → tokenize → check the context → reserve its tokens → submit
 CompletionStream: tokens → text → stop strings → Deltas; ``close`` settles, however it ends
 """
 
@@ -58,8 +58,8 @@ async def start_completion(
 ) -> CompletionStream:
     """Submit ``request``. Whoever gets the stream must ``close`` it.
 
-    Raises ServiceError: RateLimited, ModelNotFound, ModelNotReady, BadRequest, ContextTooLong,
-    EngineOverloaded, Unavailable. A refused request is recorded too.
+    Raises ServiceError: RateLimited, InsufficientQuota, ModelNotFound, ModelNotReady, BadRequest,
+    ContextTooLong, EngineOverloaded, Unavailable. A refused request is recorded too.
     """
     receipt = Receipt(caller, request_id, endpoint)
     receipt.model, receipt.stream = request.model, request.stream
@@ -93,7 +93,10 @@ async def _submit(
     receipt.model = backend.name
     short = takes_no_time(backend, request)
     prompts = tokenize(backend, request) if short else await asyncio.to_thread(tokenize, backend, request)
-    receipt.prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+    prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+    most = sum(prompt.max_tokens for prompt in prompts) * request.sampling.sequences
+    receipt.reserve(prompt_tokens, most)
+    receipt.prompt_tokens = prompt_tokens  # not sooner: what is refused uses nothing
     return CompletionStream(request, receipt, permit, backend, prompts)
 
 

@@ -4,6 +4,7 @@ ServiceError                       apikeys/errors.py
 ├── InvalidApiKey             401
 ├── PermissionDenied          403
 ├── RateLimited               429
+├── InsufficientQuota         429
 ├── BadRequest                400  the request as such: ``param`` names the field
 │   ├── UnknownParameter           a field that no version of this API has
 │   ├── UnsupportedParameter       a field of OpenAI's that this server cannot honour

@@ -44,12 +44,19 @@ class Receipt:
         if self._ttft_ms is None:
             self._ttft_ms = self._elapsed_ms()
 
+    def reserve(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Set aside the most that the request may use. Raises RateLimited, InsufficientQuota."""
+        if self.permit is not None and self.permit.bounds:
+            cost = prices.cost_of(self.model, prompt_tokens, completion_tokens, self._started_at)
+            self.permit.reserve(prompt_tokens + completion_tokens, cost)
+
     def write(self, status: int, finish_reason: str = "", error_code: str = "") -> None:
-        """Release the permit and record the request, the first time; from any thread."""
+        """Settle the permit and record the request, the first time; from any thread."""
         if not self._written.acquire(blocking=False):
             return
-        if self.permit is not None:
-            self.permit.release()
+        cost = self.cost(status)
+        if self.permit is not None:  # before it is recorded: what is in the database was counted here
+            self.permit.settle(self.prompt_tokens + self.completion_tokens, cost)
         metrics.count_request(self.endpoint, self.model, status, self.prompt_tokens, self.completion_tokens)
         usage.record(
             usage.UsageEvent(
@@ -69,7 +76,7 @@ class Receipt:
                 ttft_ms=self._ttft_ms,
                 duration_ms=self._elapsed_ms(),
                 stream=self.stream,
-                cost_nanos=to_nanos(self.cost(status)),
+                cost_nanos=to_nanos(cost),
                 address=self.caller.address,
                 content=self._content(),
                 **_measured(self.times),
@@ -110,7 +117,7 @@ def _measured(times: RequestTimes | None) -> dict[str, int]:
 @asynccontextmanager
 async def admitted(receipt: Receipt) -> AsyncIterator[Permit]:
     """Admit the receipt's caller, and write the receipt if the request fails from here on; what comes of
-    it otherwise is for the body to write. Raises RateLimited."""
+    it otherwise is for the body to write. Raises RateLimited, InsufficientQuota."""
     try:
         permit = receipt.permit = await admit(receipt.caller)
         yield permit

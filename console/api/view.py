@@ -50,7 +50,7 @@ class ManagementViewSet(GenericViewSet[Any]):
 
     def check_throttles(self, request: Request) -> None:
         if request.auth is not None:
-            self.permit = async_to_sync(admit)(caller_of(request))
+            self.permit = async_to_sync(admit)(caller_of(request), spends=False)
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         answer = super().finalize_response(request, response, *args, **kwargs)

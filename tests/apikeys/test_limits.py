@@ -7,7 +7,10 @@ import pytest
 
 from apikeys.auth import Caller
 from apikeys.errors import RateLimited
-from apikeys.limits import FORGET_EVERY, MILLISECOND, SECOND, Limiter, Permit, admit, format_duration
+from apikeys.limits import Limiter, Permit, admit
+from apikeys.limits.buckets import MILLISECOND, SECOND
+from apikeys.limits.limiter import FORGET_EVERY
+from apikeys.limits.words import format_duration
 
 
 class Clock:

@@ -57,7 +57,7 @@ def error_of(answer: Any) -> dict[str, Any]:
 def fresh_limits() -> None:
     """Each test starts with all its tries left."""
     cache.clear()
-    limiter._full_at.clear()
+    limiter._levels.clear()
 
 
 @pytest.fixture
