@@ -1,9 +1,10 @@
 """Every error that a caller is told about, and how it looks on each kind of wire.
 
 ServiceError                       apikeys/errors.py
-├── InvalidApiKey             401
+├── InvalidApiKey             401  and InvalidSignature, InvalidAccessToken, InvalidRefreshToken
 ├── PermissionDenied          403
 ├── RateLimited               429
+│   └── TokensLimited
 ├── InsufficientQuota         429
 ├── BadRequest                400  the request as such: ``param`` names the field
 │   ├── UnknownParameter           a field that no version of this API has
