@@ -34,6 +34,8 @@ _GAUGES = {
     "tokens_per_second": ("tokens_per_second", "Generated, over the last ten seconds."),
     "kv_blocks_used": ("kv_blocks_used", "Blocks of the KV cache that sequences hold."),
     "kv_blocks_total": ("kv_blocks", "Blocks of the KV cache."),
+    "kv_bytes": ("kv_bytes", "Memory of the whole KV cache."),
+    "weight_bytes": ("weight_bytes", "Memory of the weights, as quantized."),
 }
 _COUNTERS = {
     "steps_total": ("steps", "Steps of the engine."),

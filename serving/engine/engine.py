@@ -55,6 +55,7 @@ class Engine:
         runner.allocate(config.kv_blocks, config.block_size)
         self._config = config
         self._runner = runner
+        self._weight_bytes = runner.weight_bytes()
         self._deliver = deliver
         self._on_failure = on_failure
         self._cache = KVCache(config.kv_blocks, config.block_size)
@@ -121,6 +122,8 @@ class Engine:
             tokens_per_second=meter.pace.tokens_per_second(),
             kv_blocks_used=self._cache.num_used,
             kv_blocks_total=self._cache.num_blocks,
+            kv_bytes=self._cache.num_tokens * self._runner.kv_bytes_per_token(),
+            weight_bytes=self._weight_bytes,
             last_step_ms=meter.last_step_ms,
             steps_total=meter.steps,
             step_seconds_total=meter.step_seconds,

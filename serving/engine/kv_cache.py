@@ -37,6 +37,11 @@ class KVCache:
         self._last_identity = _NOTHING_BEFORE
 
     @property
+    def num_tokens(self) -> int:
+        """How many it holds at most."""
+        return self.num_blocks * self.block_size
+
+    @property
     def num_free(self) -> int:
         return len(self._free)
 

@@ -80,12 +80,20 @@ def _load_folder(spec: ModelSpec, folder: Path, kernels_dir: Path, report: Repor
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     runner, reason = _load_runner(spec, folder, kernels_dir, config, report)
-    log.info("%s: %s, because %s", spec.name, type(runner).__name__, reason)
+    engine = engine_config(spec, config, runner.kv_bytes_per_token())
+    log.info(
+        "%s: %s, because %s; %d MiB of weights, at most %d MiB of cache",
+        spec.name,
+        type(runner).__name__,
+        reason,
+        runner.weight_bytes() // 2**20,
+        engine.kv_blocks * engine.block_size * runner.kv_bytes_per_token() // 2**20,
+    )
     return LoadedModel(
         spec=spec,
         tokenizer=Tokenizer(tokenizer),
         runner=runner,
-        config=engine_config(spec, config, runner.kv_bytes_per_token()),
+        config=engine,
         grammars=GrammarCompiler(tokenizer, runner.vocab_size, runner.eos_token_ids),
         hidden_size=config.get_text_config().hidden_size,
         pooling=pooling_of(folder),

@@ -48,6 +48,7 @@ class EngineStats:
     ``tokens_per_second``: generated, over the last ten seconds. ``predicted_wait_seconds``: until a request
     that comes now would be started. ``tokens_computed_total``: of prompts and outputs, cached ones left out.
     Seconds of each step; from a request's arrival to its first token; from one token of it to the next.
+    ``weight_bytes`` as quantized; ``kv_bytes`` of the whole cache, which becomes resident as it is used.
     """
 
     running: int
@@ -56,6 +57,8 @@ class EngineStats:
     tokens_per_second: float
     kv_blocks_used: int
     kv_blocks_total: int
+    kv_bytes: int
+    weight_bytes: int
     last_step_ms: float
     steps_total: int
     step_seconds_total: float

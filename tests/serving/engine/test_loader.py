@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import re
 import subprocess
 import sys
 import threading
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaConfig
 
 from serving.engine.core import GenerationRequest, SequenceOutput
 from serving.engine.engine import Engine
@@ -36,12 +38,29 @@ def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> M
     return ModelSpec("gpt2", ModelSource("path", str(folder)), dtype="float32", device_map="cpu")
 
 
+@pytest.fixture(scope="module")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> ModelSpec:
+    folder = tmp_path_factory.mktemp("llama")
+    config = LlamaConfig(
+        vocab_size=49152, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=128, eos_token_id=2, bos_token_id=1,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
+    return ModelSpec("llama", ModelSource("path", str(folder)), quantization="int8", device_map="cpu")
+
+
 def test_the_default_model_gets_the_native_runner_and_says_why(
-    default_spec: ModelSpec, model_folder: Path
+    default_spec: ModelSpec, model_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = replace(default_spec, device_map="cpu")
     reports: list[float] = []
-    loaded = load(spec, model_folder.parent, lambda label, fraction: reports.append(fraction))
+    with caplog.at_level(logging.INFO, "serving.engine.loader"):
+        loaded = load(spec, model_folder.parent, lambda label, fraction: reports.append(fraction))
+    said = (
+        r": NativeRunner, because llama with int8 weights on a CPU; 1\d\d MiB of weights, at most 5\d\d MiB"
+    )
+    assert re.search(said, caplog.text)
     assert isinstance(loaded.runner, NativeRunner)
     assert "int8" in loaded.runner_reason
     assert loaded.architecture == "LlamaForCausalLM"
@@ -112,15 +131,13 @@ def test_a_length_beyond_the_model_or_the_cache_is_refused(default_spec: ModelSp
 
 
 def test_the_kernels_are_compiled_before_the_weights_are_read_and_it_is_told(
-    default_spec: ModelSpec, model_folder: Path, tmp_path: Path
+    tiny_llama: ModelSpec, tmp_path: Path
 ) -> None:
-    source = replace(default_spec.source, kind="path", location=str(model_folder))
     told: list[tuple[str, float]] = []
-    spec = replace(default_spec, source=source, device_map="cpu")
     for _ in range(2):
-        load(spec, tmp_path / "models", lambda label, fraction: told.append((label, fraction)))
+        load(tiny_llama, tmp_path / "models", lambda label, fraction: told.append((label, fraction)))
     labels = list(dict.fromkeys(label for label, _ in told))
-    assert labels.index("Compiling the CPU kernels") < labels.index(f"Loading {spec.name}")
+    assert labels.index("Compiling the CPU kernels") < labels.index("Loading llama")
     first_load = told[: 1 + [fraction for _, fraction in told].index(1.0)]
     assert [fraction for _, fraction in first_load] == sorted(fraction for _, fraction in first_load)
     assert len([label for label, _ in first_load if label.startswith("Compiling")]) >= 3, "it moves"
