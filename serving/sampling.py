@@ -14,6 +14,7 @@ from serving.forms import FORM_FIELDS, Form, take_form
 
 MAX_CHOICES = 128  # sequences of one request: prompts x best_of
 MAX_STOPS = 4
+MAX_STOP_TOKENS = 64
 MAX_BIASES = 1024
 
 
@@ -30,6 +31,7 @@ class Sampling:
     n: int = 1
     best_of: int = 0
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     seed: int | None = None
     ignore_eos: bool = False
     min_tokens: int = 0
@@ -66,6 +68,7 @@ class Sampling:
             repetition_penalty=self.repetition_penalty,
             logit_bias=self.logit_bias,
             seed=None if self.seed is None else (self.seed + choice) % 2**64,
+            stop_token_ids=self.stop_token_ids,
             ignore_eos=self.ignore_eos,
             logprobs=ranked if self.logprobs is None else self.logprobs,
             prompt_logprobs=max(wanted, default=None),
@@ -94,6 +97,16 @@ def _parse_stop(value: Any, path: str) -> tuple[str, ...]:
     if "" in texts:
         raise BadRequest(f"'{path}' must not hold an empty string.", param=path)
     return texts
+
+
+def _parse_stop_token_ids(value: Any, path: str) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise wrong_type(path, "an array of token ids", value)
+    if len(value) > MAX_STOP_TOKENS:
+        raise BadRequest(f"'{path}' must hold at most {MAX_STOP_TOKENS} ids; not {len(value)}.", param=path)
+    if not all(type(token) is int and 0 <= token < 2**31 for token in value):
+        raise BadRequest(f"'{path}' must hold token ids: integers of 0 and above.", param=path)
+    return tuple(value)
 
 
 def _parse_logit_bias(value: Any, path: str) -> dict[int, float]:
@@ -125,6 +138,16 @@ SAMPLING_FIELDS: dict[str, Field | Refused] = {
                 {"type": "string"},
                 {"type": "array", "items": {"type": "string"}, "maxItems": MAX_STOPS},
             ],
+        },
+        default=(),
+    ),
+    "stop_token_ids": Field(
+        _parse_stop_token_ids,
+        {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0},
+            "maxItems": MAX_STOP_TOKENS,
+            "description": "Tokens that end the text; they are not part of it (vLLM's).",
         },
         default=(),
     ),

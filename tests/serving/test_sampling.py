@@ -71,6 +71,17 @@ def test_min_tokens_keeps_the_end_away(client: openai.OpenAI) -> None:
     assert short.usage.completion_tokens < 50 <= long.usage.completion_tokens
 
 
+def test_a_stop_token_ends_the_text_before_it(client: openai.OpenAI, server: Server, api_key: str) -> None:
+    plain = complete(client, logprobs=0).choices[0].logprobs.tokens
+    [stop, *_] = requests.post(
+        f"{server.url}/v1/tokenize",
+        json={"model": MODEL, "prompt": plain[3]},
+        headers={"Authorization": f"Bearer {api_key}"},
+    ).json()["tokens"]
+    choice = complete(client, extra_body={"stop_token_ids": [stop], "ignore_eos": True}).choices[0]
+    assert (choice.text, choice.finish_reason) == ("".join(plain[: plain.index(plain[3])]), "stop")
+
+
 def test_a_high_min_p_is_greedy(client: openai.OpenAI) -> None:
     greedy = complete(client).choices[0].text
     assert complete(client, temperature=1.5, extra_body={"min_p": 1.0}).choices[0].text == greedy
@@ -161,6 +172,10 @@ def test_best_of_answers_with_the_likeliest(client: openai.OpenAI) -> None:
         ({"logit_bias": {"1": 101}}, "logit_bias.1"),
         ({"logit_bias": {str(token): 1 for token in range(1025)}}, "logit_bias"),
         ({"min_p": 1.1}, "min_p"),
+        ({"stop_token_ids": 2}, "stop_token_ids"),
+        ({"stop_token_ids": [True]}, "stop_token_ids"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids"),
+        ({"stop_token_ids": [1] * 65}, "stop_token_ids"),
         ({"min_tokens": 9, "max_tokens": 8}, "min_tokens"),
         ({"logprobs": 21}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
