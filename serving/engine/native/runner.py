@@ -22,9 +22,10 @@ from serving.engine.core import BatchItem, StepResult
 from serving.engine.end_tokens import end_tokens
 from serving.engine.errors import EngineError
 from serving.engine.models_file import ModelSpec
-from serving.engine.native.kernels.binding import Layer, Matrix, Model, load_library
-from serving.engine.native.quantize import Bits, Checkpoint, Floats, Quantizer, alternating, stacked
+from serving.engine.native.kernels.binding import load_library
+from serving.engine.native.quantize import Bits, Checkpoint, Floats
 from serving.engine.native.step import NativeStep
+from serving.engine.native.weights import Weights, head_dim
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
@@ -67,13 +68,13 @@ class NativeRunner:
         sys.setswitchinterval(min(_SWITCH_SECONDS, sys.getswitchinterval()))
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         library = load_library(kernels_dir, processor)
-        weights = _Weights(library, Checkpoint(folder), config, _BITS[quantization])
+        weights = Weights(library, Checkpoint(folder), config, _BITS[quantization])
         return cls(library, weights, config, end_tokens(folder, config), name or folder.name, threads)
 
     def __init__(
         self,
         library: ctypes.CDLL,
-        weights: _Weights,
+        weights: Weights,
         config: Any,
         eos_token_ids: frozenset[int],
         name: str,
@@ -85,9 +86,7 @@ class NativeRunner:
         self.eos_token_ids = eos_token_ids
         self._library = library
         self._weights = weights
-        self._kv_bytes: int = (
-            config.num_hidden_layers * config.num_key_value_heads * _head_dim(config) * 2 * 2
-        )
+        self._kv_bytes: int = config.num_hidden_layers * config.num_key_value_heads * head_dim(config) * 2 * 2
         self._block_size = 0
         self._cache: npt.NDArray[np.uint8] | None = None
         self._handle = library.runner_new(ctypes.byref(weights.model), threads or usable_cores())
@@ -134,87 +133,6 @@ class NativeRunner:
             raise MemoryError(f"There is no memory for a step of {step.num_tokens} tokens.")
 
 
-class _Weights:
-    """A checkpoint's weights, packed, and the C structure that points at them."""
-
-    def __init__(self, library: ctypes.CDLL, checkpoint: Checkpoint, config: Any, bits: Bits) -> None:
-        self._checkpoint, self._bits = checkpoint, bits
-        self._quantizer = Quantizer(library, checkpoint)
-        self._layers = (Layer * config.num_hidden_layers)(
-            *(self._layer(f"model.layers.{index}.") for index in range(config.num_hidden_layers))
-        )
-        frequencies, scaling = rope_frequencies(config)
-        # Embedding and head stay at 8 bits, as GGUF's 4-bit files have them.
-        embedding = self._stack("model.embed_tokens.weight", bits=8)
-        tied = config.tie_word_embeddings or "lm_head.weight" not in checkpoint
-        self.model = Model(
-            hidden=config.hidden_size,
-            intermediate=config.intermediate_size,
-            heads=config.num_attention_heads,
-            kv_heads=config.num_key_value_heads,
-            head_dim=_head_dim(config),
-            vocabulary=config.vocab_size,
-            layers=config.num_hidden_layers,
-            epsilon=config.rms_norm_eps,
-            attention_scaling=scaling,
-            frequencies=self._quantizer.vector(frequencies),
-            final_norm=self._norm("model.norm.weight"),
-            embedding=embedding,
-            head=embedding if tied else self._stack("lm_head.weight", bits=8),
-            layer=self._layers,
-        )
-
-    @property
-    def bytes_held(self) -> int:
-        return self._quantizer.bytes_held
-
-    def _layer(self, prefix: str) -> Layer:
-        attention, mlp = prefix + "self_attn.", prefix + "mlp."
-        return Layer(
-            attention_norm=self._norm(prefix + "input_layernorm.weight"),
-            mlp_norm=self._norm(prefix + "post_attention_layernorm.weight"),
-            query_norm=self._norm_if_any(attention + "q_norm.weight"),
-            key_norm=self._norm_if_any(attention + "k_norm.weight"),
-            qkv=self._stack(*(f"{attention}{which}_proj.weight" for which in "qkv")),
-            out=self._stack(attention + "o_proj.weight"),
-            gate_up=self._quantizer.matrix(
-                alternating(self._checkpoint, mlp + "gate_proj.weight", mlp + "up_proj.weight"),
-                self._bits,
-                gated=True,
-            ),
-            down=self._stack(mlp + "down_proj.weight"),
-        )
-
-    def _stack(self, *names: str, bits: Bits | None = None) -> Matrix:
-        biases = [name.replace(".weight", ".bias") for name in names]
-        return self._quantizer.matrix(
-            stacked(self._checkpoint, names),
-            bits or self._bits,
-            biases=[bias for bias in biases if bias in self._checkpoint],
-        )
-
-    def _norm(self, name: str) -> int:
-        return self._quantizer.vector(self._checkpoint.vector(name))
-
-    def _norm_if_any(self, name: str) -> int | None:
-        return self._norm(name) if name in self._checkpoint else None
-
-
-def rope_frequencies(config: Any) -> tuple[Floats, float]:
-    """Radians per position for each pair of dimensions, and what cosines and sines are multiplied by.
-
-    ``llama3`` stretches long wavelengths (Llama 3.1, section 3.4.1 and its reference code)."""
-    rope = config.rope_parameters
-    dim = _head_dim(config)
-    frequencies = rope["rope_theta"] ** -(np.arange(0, dim, 2, dtype=np.float64) / dim)
-    if rope["rope_type"] == "llama3":
-        turns = rope["original_max_position_embeddings"] * frequencies / (2 * math.pi)
-        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-        kept = np.clip((turns - low) / (high - low), 0, 1)
-        frequencies = frequencies * (kept + (1 - kept) / rope["factor"])
-    return frequencies.astype(np.float32), 1.0
-
-
 def usable_cores() -> int:
     """Cores this process may use: its affinity, and its container's quota if there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -235,11 +153,11 @@ def _unsupported_shape(config: Any, max_model_len: int | None) -> str | None:
     length = max_model_len or config.max_position_embeddings
     if _sliding_window(config) < length:
         return "attention over a sliding window"
-    widths = (config.hidden_size, config.intermediate_size, config.num_attention_heads * _head_dim(config))
+    widths = (config.hidden_size, config.intermediate_size, config.num_attention_heads * head_dim(config))
     if any(width % _GROUP for width in widths):
         return f"widths {widths} are not multiples of {_GROUP}"
-    if _head_dim(config) % _LANES or _head_dim(config) > _MAX_HEAD:
-        return f"head dimension {_head_dim(config)} is not a multiple of {_LANES} up to {_MAX_HEAD}"
+    if head_dim(config) % _LANES or head_dim(config) > _MAX_HEAD:
+        return f"head dimension {head_dim(config)} is not a multiple of {_LANES} up to {_MAX_HEAD}"
     return None
 
 
@@ -247,7 +165,3 @@ def _sliding_window(config: Any) -> float:
     if getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None):
         return float(config.sliding_window)
     return math.inf
-
-
-def _head_dim(config: Any) -> int:
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
