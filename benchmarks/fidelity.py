@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import pydoc_data.topics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -59,6 +60,7 @@ class Score:
 @dataclass(frozen=True)
 class Fidelity:
     case: str
+    tokens: int
     perplexity: float
     perplexity_change: float
     kl: float
@@ -80,14 +82,12 @@ def native_logits(runner: NativeRunner, ids: list[int]) -> torch.Tensor:
     return torch.cat([torch.from_numpy(runner.logits(item)) for item in items])
 
 
-def measure(folder: Path, kinds: tuple[str, ...] = ("int8", "int4"), tokens: int = TOKENS) -> list[Fidelity]:
-    """One row for each quantization, on the first ``tokens`` tokens of the text."""
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    runners = {kind: NativeRunner.from_pretrained(folder, kind) for kind in kinds}
-    scores = {kind: Score() for kind in ("float32", *kinds)}
+def measure(reference: Any, runners: Mapping[str, NativeRunner], text: Iterable[list[int]]) -> list[Fidelity]:
+    """One row for each of ``runners``, on windows of ``text``."""
+    scores = {kind: Score() for kind in ("float32", *runners)}
     for runner in runners.values():
         runner.allocate(WINDOW // BLOCK_SIZE, BLOCK_SIZE)
-    for ids in windows(folder, tokens):
+    for ids in text:
         targets = torch.tensor(ids[1:])
         with torch.inference_mode():
             true = reference(torch.tensor([ids])).logits[0, :-1]
@@ -100,21 +100,25 @@ def measure(folder: Path, kinds: tuple[str, ...] = ("int8", "int4"), tokens: int
     return [
         Fidelity(
             kind,
+            scores[kind].tokens,
             scores[kind].perplexity,
             scores[kind].perplexity / base - 1,
             scores[kind].kl / scores[kind].compared,
             scores[kind].agreed / scores[kind].compared,
         )
-        for kind in kinds
+        for kind in runners
     ]
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else default_model()
-    rows = measure(folder)
+    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    runners = {kind: NativeRunner.from_pretrained(folder, kind) for kind in ("int8", "int4")}
+    rows = measure(reference, runners, windows(folder, TOKENS))
     for row in rows:
         print(
-            f"{row.case:8} perplexity {row.perplexity:.3f} ({row.perplexity_change:+.2%})"
+            f"{row.case:8} {row.tokens} tokens"
+            f"  perplexity {row.perplexity:.3f} ({row.perplexity_change:+.2%})"
             f"  KL {row.kl:.4f}  same next token {row.agreement:.1%}"
         )
     write_result("fidelity", [asdict(row) for row in rows])

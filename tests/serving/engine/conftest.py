@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Seq
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from serving.engine.transformers_runner import TransformersRunner
 
 REPOSITORY = Path(__file__).parents[3]
 MODELS_DIR = REPOSITORY / "var" / "models"
+QUESTIONS = ["What is the capital of France?", "请解释什么是机器学习?", "Count from 1 to 20.", "Hi!"]
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +41,51 @@ def exact_model(default_spec: ModelSpec, model_folder: Path) -> LoadedModel:
     source = replace(default_spec.source, kind="path", location=str(model_folder))
     spec = replace(default_spec, source=source, dtype="float32", quantization="none", device_map="cpu")
     return load(spec, MODELS_DIR, lambda label, fraction: None)
+
+
+@pytest.fixture(scope="session")
+def reference_model(model_folder: Path) -> Any:
+    """The default model as transformers runs it, in float32."""
+    return AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, local_files_only=True)
+
+
+@pytest.fixture(scope="session")
+def native_runner(model_folder: Path) -> Iterator[Callable[[str], NativeRunner]]:
+    """The default model in the native runner, by its kind of weights. Whoever gets it allocates first."""
+    loaded: dict[str, NativeRunner] = {}
+
+    def get(kind: str) -> NativeRunner:
+        if kind not in loaded:
+            loaded[kind] = NativeRunner.from_pretrained(model_folder, kind)
+        return loaded[kind]
+
+    yield get
+    for runner in loaded.values():
+        runner.close()
+
+
+@pytest.fixture(scope="session")
+def prompts(exact_model: LoadedModel) -> list[list[int]]:
+    """Four questions to the default model."""
+    chats = [[{"role": "user", "content": question}] for question in QUESTIONS]
+    return [exact_model.tokenizer.apply_chat_template(chat) for chat in chats]
+
+
+@pytest.fixture(scope="session")
+def expected(reference_model: Any, prompts: list[list[int]]) -> list[list[int]]:
+    """The first 16 tokens of their answers under transformers' own generate."""
+    answers = [greedy_by_transformers(reference_model, prompt, 16) for prompt in prompts]
+    eos = reference_model.generation_config.eos_token_id
+    return [answer[:-1] if answer[-1] == eos else answer for answer in answers]
+
+
+def greedy_by_transformers(model: Any, prompt: Seq[int], max_tokens: int) -> list[int]:
+    ids = torch.tensor([list(prompt)])
+    # Without a mask of ones, generate takes tokens that happen to be the padding token for padding.
+    mask = torch.ones_like(ids)
+    output = model.generate(ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False)
+    tokens: list[int] = output[0, len(prompt) :].tolist()
+    return tokens
 
 
 @pytest.fixture(scope="session")
@@ -100,12 +148,28 @@ def tiny_model() -> Any:
     return model
 
 
-@pytest.fixture(scope="session", params=["general", "native"])
-def tiny_runner(
-    request: pytest.FixtureRequest, tiny_model: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
-    if request.param == "general":
-        return TransformersRunner(copy.deepcopy(tiny_model), "tiny")
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("tiny")
     tiny_model.save_pretrained(folder)
-    return NativeRunner.from_pretrained(folder, "int8")
+    return folder
+
+
+@pytest.fixture(scope="session", params=["general", "native"])
+def tiny_runner(request: pytest.FixtureRequest, tiny_model: Any, tiny_folder: Path) -> Any:
+    if request.param == "general":
+        return TransformersRunner(copy.deepcopy(tiny_model), "tiny")
+    return NativeRunner.from_pretrained(tiny_folder, "int8")
+
+
+@pytest.fixture(scope="session")
+def tiny_prompts() -> list[list[int]]:
+    return [[(7 * i + length) % 97 for i in range(length)] for length in (3, 21, 40, 30)]
+
+
+@pytest.fixture(scope="session")
+def tiny_answers(tiny_model: Any, tiny_prompts: list[list[int]]) -> list[list[int]]:
+    """The first 16 tokens after them under transformers' own generate."""
+    answers = [greedy_by_transformers(tiny_model, prompt, 16) for prompt in tiny_prompts]
+    assert len({token for answer in answers for token in answer}) > 5, "too dull a model to tell anything"
+    return answers

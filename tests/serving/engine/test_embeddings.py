@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 from pathlib import Path
@@ -31,16 +32,12 @@ PROMPTS = [[(7 * i + length) % 97 for i in range(length)] for length in (1, 3, 4
 
 
 @pytest.fixture(scope="module", params=["general", "native", "cuda"])
-def runner(
-    request: pytest.FixtureRequest, tiny_model: Any, tmp_path_factory: pytest.TempPathFactory
-) -> ModelRunner:
+def runner(request: pytest.FixtureRequest, tiny_model: Any, tiny_folder: Path) -> ModelRunner:
     if request.param == "general":
         return TransformersRunner(copy.deepcopy(tiny_model), "tiny")
-    folder: Path = tmp_path_factory.mktemp("tiny")
-    tiny_model.save_pretrained(folder)
     if request.param == "native":
-        return NativeRunner.from_pretrained(folder, "int8")
-    return CudaRunner.from_pretrained(folder, SPEC, torch.device("cpu"))
+        return NativeRunner.from_pretrained(tiny_folder, "int8")
+    return CudaRunner.from_pretrained(tiny_folder, SPEC, torch.device("cpu"))
 
 
 class Asked:
@@ -143,14 +140,12 @@ def test_a_cached_beginning_takes_nothing_from_a_mean_and_saves_work_for_a_last_
 
 
 def test_those_of_the_default_model_are_close_to_float32(
-    exact_model: LoadedModel, model_folder: Path
+    exact_model: LoadedModel, native_runner: Callable[[str], NativeRunner]
 ) -> None:
     texts = ["A dog barks in the garden.", "A puppy is barking outside.", "The central bank raised its rate."]
     prompts = [exact_model.tokenizer.encode(text) for text in texts]
     exact = embed(exact_model.runner, prompts)
-    native = NativeRunner.from_pretrained(model_folder, "int4")
-    assert (embed(native, prompts) * exact).sum(axis=1).min() > 0.99
-    native.close()
+    assert (embed(native_runner("int4"), prompts) * exact).sum(axis=1).min() > 0.99
     dog_puppy, dog_bank = exact[0] @ exact[1], exact[0] @ exact[2]
     assert dog_puppy > dog_bank + 0.05, "and what means the same lies closer"
 

@@ -27,16 +27,12 @@ WAYS = {"greedy": {"temperature": 0.0}, "seeded": {"temperature": 1.0, "top_p": 
 
 
 @pytest.fixture(scope="module", params=["general", "native int8", "native int4", "cuda"])
-def runner(
-    request: pytest.FixtureRequest, tiny_model: Any, tmp_path_factory: pytest.TempPathFactory
-) -> ModelRunner:
+def runner(request: pytest.FixtureRequest, tiny_model: Any, tiny_folder: Path) -> ModelRunner:
     if request.param == "general":
         return TransformersRunner(copy.deepcopy(tiny_model), "tiny")
-    folder: Path = tmp_path_factory.mktemp("tiny")
-    tiny_model.save_pretrained(folder)
     if request.param == "cuda":
-        return CudaRunner.from_pretrained(folder, SPEC, torch.device("cpu"))
-    return NativeRunner.from_pretrained(folder, request.param.removeprefix("native "))
+        return CudaRunner.from_pretrained(tiny_folder, SPEC, torch.device("cpu"))
+    return NativeRunner.from_pretrained(tiny_folder, request.param.removeprefix("native "))
 
 
 class Answers:

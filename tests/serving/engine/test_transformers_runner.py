@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +25,9 @@ from serving.engine.loader import LoadedModel
 from serving.engine.models_file import ModelSpec
 from serving.engine.sampling.params import SamplingParams
 from serving.engine.transformers_runner import TransformersRunner, load_transformers_runner
+from tests.serving.engine.conftest import greedy_by_transformers
 
 CONFIG = EngineConfig(max_model_len=512, kv_blocks=64, block_size=16, max_batch_size=8, prefill_chunk=64)
-QUESTIONS = ["What is the capital of France?", "请解释什么是机器学习?", "Count from 1 to 20.", "Hi!"]
 
 SIZES = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
 HEADS = {"num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 256}
@@ -74,15 +75,6 @@ def generate(
     return list(tokens.values())
 
 
-def greedy_by_transformers(model: Any, prompt: Seq[int], max_tokens: int) -> list[int]:
-    ids = torch.tensor([list(prompt)])
-    # Without a mask of ones, generate takes tokens that happen to be the padding token for padding.
-    mask = torch.ones_like(ids)
-    output = model.generate(ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False)
-    tokens: list[int] = output[0, len(prompt) :].tolist()
-    return tokens
-
-
 @pytest.fixture(scope="module")
 def runner(exact_model: LoadedModel) -> TransformersRunner:
     assert isinstance(exact_model.runner, TransformersRunner)
@@ -90,51 +82,42 @@ def runner(exact_model: LoadedModel) -> TransformersRunner:
 
 
 @pytest.fixture(scope="module")
-def prompts(exact_model: LoadedModel) -> list[list[int]]:
-    chats = [[{"role": "user", "content": question}] for question in QUESTIONS]
-    return [exact_model.tokenizer.apply_chat_template(chat) for chat in chats]
-
-
-@pytest.fixture(scope="module")
-def expected(model_folder: Path, prompts: list[list[int]]) -> list[list[int]]:
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    answers = [greedy_by_transformers(model, prompt, 16) for prompt in prompts]
-    return [
-        answer[:-1] if answer[-1] == model.generation_config.eos_token_id else answer for answer in answers
-    ]
+def tiny(tiny_model: Any) -> TransformersRunner:
+    return TransformersRunner(copy.deepcopy(tiny_model), "tiny")
 
 
 def test_the_real_model_answers_as_under_transformers_generate(
     runner: TransformersRunner, prompts: list[list[int]], expected: list[list[int]]
 ) -> None:
-    assert [generate(runner, [prompt], 16)[0] for prompt in prompts] == expected
-
-
-def test_a_batch_answers_as_each_alone(
-    runner: TransformersRunner, prompts: list[list[int]], expected: list[list[int]]
-) -> None:
     assert generate(runner, prompts, 16) == expected
 
 
-def test_prompts_in_chunks_and_shared_beginnings_answer_the_same(
-    runner: TransformersRunner, prompts: list[list[int]], expected: list[list[int]]
+def test_a_batch_answers_as_each_alone(
+    tiny: TransformersRunner, tiny_prompts: list[list[int]], tiny_answers: list[list[int]]
 ) -> None:
-    assert generate(runner, prompts * 2, 16, replace(CONFIG, prefill_chunk=7)) == expected * 2
+    assert [generate(tiny, [prompt], 16)[0] for prompt in tiny_prompts] == tiny_answers
+    assert generate(tiny, tiny_prompts, 16) == tiny_answers
+
+
+def test_prompts_in_chunks_and_shared_beginnings_answer_the_same(
+    tiny: TransformersRunner, tiny_prompts: list[list[int]], tiny_answers: list[list[int]]
+) -> None:
+    assert generate(tiny, tiny_prompts * 2, 16, replace(CONFIG, prefill_chunk=7)) == tiny_answers * 2
 
 
 def test_a_cache_so_small_that_sequences_are_preempted_answers_the_same(
-    runner: TransformersRunner, prompts: list[list[int]], expected: list[list[int]]
+    tiny: TransformersRunner, tiny_prompts: list[list[int]], tiny_answers: list[list[int]]
 ) -> None:
     small = replace(CONFIG, kv_blocks=24, block_size=4)
-    assert generate(runner, prompts[:2], 16, small) == expected[:2]
+    assert generate(tiny, tiny_prompts[2:], 16, small) == tiny_answers[2:]
 
 
 def test_a_seed_gives_the_same_answer_alone_and_in_a_batch(
-    runner: TransformersRunner, prompts: list[list[int]]
+    tiny: TransformersRunner, tiny_prompts: list[list[int]]
 ) -> None:
-    alone = generate(runner, prompts[:1], 16, temperature=0.9, top_p=0.95, seed=42)
-    assert generate(runner, prompts, 16, temperature=0.9, top_p=0.95, seed=42)[:1] == alone
-    assert generate(runner, prompts[:1], 16, temperature=0.9, top_p=0.95, seed=43) != alone
+    alone = generate(tiny, tiny_prompts[:1], 16, temperature=0.9, top_p=0.95, seed=42)
+    assert generate(tiny, tiny_prompts, 16, temperature=0.9, top_p=0.95, seed=42)[:1] == alone
+    assert generate(tiny, tiny_prompts[:1], 16, temperature=0.9, top_p=0.95, seed=43) != alone
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)
@@ -147,8 +130,8 @@ def test_other_architectures_answer_as_under_transformers_generate(name: str) ->
     prompts = [[(7 * i + length) % 97 for i in range(length)] for length in (3, 21, 40)]
     expected = [greedy_by_transformers(model, prompt, 20) for prompt in prompts]
     assert len({token for answer in expected for token in answer}) > 5, "too dull a model to tell anything"
-    tiny = TransformersRunner(model, name)
-    assert generate(tiny, prompts, 20, replace(CONFIG, prefill_chunk=10, block_size=4)) == expected
+    runner = TransformersRunner(model, name)
+    assert generate(runner, prompts, 20, replace(CONFIG, prefill_chunk=10, block_size=4)) == expected
 
 
 def test_a_model_without_attention_is_refused_by_name() -> None:
@@ -169,6 +152,28 @@ def test_bitsandbytes_weights_are_smaller_and_still_answer(
     assert quantized.weight_bytes() < at_most * runner.weight_bytes() / 2
     counted = generate(quantized, prompts[2:3], 4)[0]
     assert counted[:4] == expected[2][:4]
+
+
+class Asked(Exception):
+    """What transformers was asked to load."""
+
+
+@pytest.mark.parametrize(("quantization", "bits"), [("none", None), ("int8", 8), ("int4", 4)])
+def test_on_gpus_accelerate_places_and_bitsandbytes_quantizes_the_weights(
+    default_spec: ModelSpec, model_folder: Path, quantization: Any, bits: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def ask(folder: Path, **options: Any) -> None:
+        raise Asked(options)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", ask)
+    with pytest.raises(Asked) as caught:
+        load_transformers_runner(model_folder, replace(default_spec, quantization=quantization))
+    options = caught.value.args[0]
+    assert (options["device_map"], options["dtype"]) == ("auto", torch.bfloat16)
+    config = options["quantization_config"]
+    assert (config and (8 if config.load_in_8bit else 4 * config.load_in_4bit)) == bits
 
 
 def test_a_cache_that_cannot_be_had_is_a_memory_error(runner: TransformersRunner) -> None:

@@ -3,6 +3,7 @@ their own in on_triton/."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +29,11 @@ from serving.engine.cuda.llama import RandomTensors, SafeTensors
 from serving.engine.cuda.runner import CudaRunner
 from serving.engine.engine import Engine
 from serving.engine.errors import DeviceFailed, ModelLoadError
-from serving.engine.loader import LoadedModel
 from serving.engine.models_file import ModelSource, ModelSpec
 from serving.engine.sampling.params import SamplingParams
 from serving.engine.transformers_runner import TransformersRunner
-from tests.serving.engine.test_transformers_runner import generate, greedy_by_transformers
+from tests.serving.engine.conftest import greedy_by_transformers
+from tests.serving.engine.test_transformers_runner import generate
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda:0")
@@ -40,7 +41,6 @@ CONFIG = EngineConfig(max_model_len=512, kv_blocks=64, block_size=16, max_batch_
 SPEC = ModelSpec(
     "gpu", ModelSource("path", "somewhere"), dtype="float32", max_batch_size=6, max_model_len=512
 )
-QUESTIONS = ["What is the capital of France?", "请解释什么是机器学习?", "Count from 1 to 20.", "Hi!"]
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
@@ -73,49 +73,35 @@ def runner_of(config: PretrainedConfig, folder: Path, **changes: Any) -> CudaRun
 
 
 @pytest.fixture(scope="module")
-def runner(model_folder: Path) -> CudaRunner:
-    return CudaRunner.from_pretrained(model_folder, SPEC, CPU)
-
-
-@pytest.fixture(scope="module")
-def prompts(exact_model: LoadedModel) -> list[list[int]]:
-    chats = [[{"role": "user", "content": question}] for question in QUESTIONS]
-    return [exact_model.tokenizer.apply_chat_template(chat) for chat in chats]
-
-
-@pytest.fixture(scope="module")
-def expected(model_folder: Path, prompts: list[list[int]]) -> list[list[int]]:
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    answers = [greedy_by_transformers(model, prompt, 16) for prompt in prompts]
-    return [
-        answer[:-1] if answer[-1] == model.generation_config.eos_token_id else answer for answer in answers
-    ]
+def runner(tiny_folder: Path) -> CudaRunner:
+    return CudaRunner.from_pretrained(tiny_folder, SPEC, CPU)
 
 
 def test_the_real_model_answers_as_under_transformers_generate(
-    runner: CudaRunner, prompts: list[list[int]], expected: list[list[int]]
+    model_folder: Path, prompts: list[list[int]], expected: list[list[int]]
 ) -> None:
-    assert [generate(runner, [prompt], 16, CONFIG)[0] for prompt in prompts] == expected
+    assert generate(CudaRunner.from_pretrained(model_folder, SPEC, CPU), prompts, 16, CONFIG) == expected
 
 
 def test_a_padded_batch_answers_as_each_alone(
-    runner: CudaRunner, prompts: list[list[int]], expected: list[list[int]]
+    runner: CudaRunner, tiny_prompts: list[list[int]], tiny_answers: list[list[int]]
 ) -> None:
-    assert generate(runner, prompts[:3], 16, CONFIG) == expected[:3], "3 rows in a step for 4"
-    assert generate(runner, prompts * 2, 16, CONFIG) == expected * 2, "8 requests in steps for 6"
+    assert generate(runner, tiny_prompts[:3], 16, CONFIG) == tiny_answers[:3], "3 rows in a step for 4"
+    assert generate(runner, tiny_prompts * 2, 16, CONFIG) == tiny_answers * 2, "8 requests in steps for 6"
 
 
 def test_prompts_in_chunks_beside_decoding_answer_the_same(
-    runner: CudaRunner, prompts: list[list[int]], expected: list[list[int]]
+    runner: CudaRunner, tiny_prompts: list[list[int]], tiny_answers: list[list[int]]
 ) -> None:
-    assert generate(runner, prompts, 16, replace(CONFIG, prefill_chunk=7)) == expected
-    assert generate(runner, prompts[:1], 16, replace(CONFIG, prefill_chunk=1)) == expected[:1]
+    assert generate(runner, tiny_prompts, 16, replace(CONFIG, prefill_chunk=7)) == tiny_answers
+    assert generate(runner, tiny_prompts[:1], 16, replace(CONFIG, prefill_chunk=1)) == tiny_answers[:1]
 
 
 def test_a_cache_so_small_that_sequences_are_preempted_answers_the_same(
-    runner: CudaRunner, prompts: list[list[int]], expected: list[list[int]]
+    runner: CudaRunner, tiny_prompts: list[list[int]], tiny_answers: list[list[int]]
 ) -> None:
-    assert generate(runner, prompts[:2], 16, replace(CONFIG, kv_blocks=24, block_size=4)) == expected[:2]
+    small = replace(CONFIG, kv_blocks=24, block_size=4)
+    assert generate(runner, tiny_prompts[2:], 16, small) == tiny_answers[2:]
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)
@@ -141,22 +127,22 @@ def save_random(model: Any, folder: Path) -> None:
 
 
 def test_a_seed_gives_the_same_answer_alone_and_in_a_batch_and_as_the_general_runner(
-    runner: CudaRunner, exact_model: LoadedModel, prompts: list[list[int]]
+    runner: CudaRunner, tiny_model: Any, tiny_prompts: list[list[int]]
 ) -> None:
     warm = {"temperature": 0.9, "top_p": 0.95, "top_k": 50, "seed": 42}
-    alone = generate(runner, prompts[:1], 16, CONFIG, **warm)
-    assert generate(runner, prompts, 16, CONFIG, **warm)[:1] == alone
-    general: Any = exact_model.runner
-    assert generate(general, prompts[:1], 16, CONFIG, **warm) == alone
-    assert generate(runner, prompts[:1], 16, CONFIG, **warm | {"seed": 43}) != alone
+    alone = generate(runner, tiny_prompts[:1], 16, CONFIG, **warm)
+    assert generate(runner, tiny_prompts, 16, CONFIG, **warm)[:1] == alone
+    general = TransformersRunner(copy.deepcopy(tiny_model), "tiny")
+    assert generate(general, tiny_prompts[:1], 16, CONFIG, **warm) == alone
+    assert generate(runner, tiny_prompts[:1], 16, CONFIG, **warm | {"seed": 43}) != alone
 
 
 def test_logprobs_of_prompt_and_answer_are_those_of_the_general_runner(
-    runner: CudaRunner, exact_model: LoadedModel, prompts: list[list[int]]
+    runner: CudaRunner, tiny_model: Any, tiny_prompts: list[list[int]]
 ) -> None:
-    general: Any = exact_model.runner
+    general = TransformersRunner(copy.deepcopy(tiny_model), "tiny")
     config = replace(CONFIG, prefill_chunk=8)
-    own, other = (logprobs(each, prompts[:2], config) for each in (runner, general))
+    own, other = (logprobs(each, tiny_prompts[:2], config) for each in (runner, general))
     assert len(own) > 2 * 8
     assert [[token for token, _ in place] for place in own] == [
         [token for token, _ in place] for place in other
@@ -206,19 +192,19 @@ class RecordedReplays:
 
 
 def test_steps_are_replayed_in_the_smallest_recorded_size_that_holds_the_batch(
-    model_folder: Path, prompts: list[list[int]], expected: list[list[int]]
+    tiny_folder: Path, tiny_prompts: list[list[int]], tiny_answers: list[list[int]]
 ) -> None:
     capture = RecordedReplays()
-    config = AutoConfig.from_pretrained(model_folder)
-    with SafeTensors(model_folder, torch.float32, CPU) as tensors:
-        runner = CudaRunner(config, SPEC, tensors, CPU, frozenset([2]), capture)
-    assert generate(runner, [*prompts, prompts[0]], 16, CONFIG) == [*expected, expected[0]]
+    config = AutoConfig.from_pretrained(tiny_folder)
+    with SafeTensors(tiny_folder, torch.float32, CPU) as tensors:
+        runner = CudaRunner(config, SPEC, tensors, CPU, frozenset(), capture)
+    assert generate(runner, [*tiny_prompts, tiny_prompts[0]], 16, CONFIG) == [*tiny_answers, tiny_answers[0]]
     assert set(capture.replays) >= {4, 6}
     assert set(capture.replays) <= {1, 2, 4, 6}
 
 
 def test_a_step_reads_its_inputs_where_the_recording_did(
-    runner: CudaRunner, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    runner: CudaRunner, tiny_prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
     fill = type(runner._inputs).fill
@@ -230,7 +216,7 @@ def test_a_step_reads_its_inputs_where_the_recording_did(
         )
 
     monkeypatch.setattr(type(runner._inputs), "fill", noting)
-    generate(runner, prompts, 8, CONFIG)
+    generate(runner, tiny_prompts, 8, CONFIG)
     assert len(seen) > 8
     assert len(set(seen)) == 1
 
@@ -239,10 +225,10 @@ def test_a_step_reads_its_inputs_where_the_recording_did(
 def test_quantized_weights_are_smaller_and_still_answer(
     model_folder: Path, prompts: list[list[int]], expected: list[list[int]], quantization: Any, at_most: float
 ) -> None:
-    plain = CudaRunner.from_pretrained(model_folder, replace(SPEC, dtype="bfloat16"), CPU)
     spec = replace(SPEC, dtype="bfloat16", quantization=quantization)
     quantized = CudaRunner.from_pretrained(model_folder, spec, CPU)
-    assert quantized.weight_bytes() < at_most * plain.weight_bytes()
+    in_16_bits = 2 * 134_515_008  # parameters
+    assert quantized.weight_bytes() < at_most * in_16_bits
     assert generate(quantized, prompts[2:3], 4, CONFIG)[0] == expected[2][:4]
 
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,11 +39,10 @@ BLOCK_SIZE = 16
 
 
 @pytest.fixture(scope="module", params=["int8", "int4"])
-def runner(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[NativeRunner]:
-    runner = NativeRunner.from_pretrained(model_folder, request.param)
+def runner(request: pytest.FixtureRequest, native_runner: Callable[[str], NativeRunner]) -> NativeRunner:
+    runner = native_runner(request.param)
     runner.allocate(BLOCKS, BLOCK_SIZE)
-    yield runner
-    runner.close()
+    return runner
 
 
 def prompt(length: int, start: int = 0) -> list[int]:
@@ -125,11 +125,10 @@ def test_the_number_of_threads_changes_nothing(
     other.close()
 
 
-def test_logits_stay_close_to_float32(runner: NativeRunner, model_folder: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, local_files_only=True)
+def test_logits_stay_close_to_float32(runner: NativeRunner, reference_model: Any) -> None:
     ids = prompt(100)
     with torch.inference_mode():
-        expected = model(torch.tensor([ids])).logits[0].numpy()
+        expected = reference_model(torch.tensor([ids])).logits[0].numpy()
     logits = runner.logits(BatchItem(sequence(ids, range(10)), 0, 100, False))
     assert np.corrcoef(logits.ravel(), expected.ravel())[0, 1] > 0.98
 
@@ -155,6 +154,25 @@ def test_sampling_draws_what_the_general_sampler_draws(
     for seed in (0, 1, 2**64 - 1, 987_654_321, *range(50, 70)):
         item = BatchItem(sequence(ids, range(4), params, seed), 0, 20, True)
         assert runner.run([item]).token_ids == Sampler()(torch.from_numpy(logits), [SamplingRow.of(item)])
+
+
+def test_a_step_is_one_call_into_c_whatever_is_in_it(
+    runner: NativeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    library = runner._library
+
+    class Counted:
+        def __getattr__(self, name: str) -> Callable[..., object]:
+            calls.append(name)
+            function: Callable[..., object] = getattr(library, name)
+            return function
+
+    monkeypatch.setattr(runner, "_library", Counted())
+    warm = SamplingParams(temperature=1, top_p=0.9, logprobs=5, presence_penalty=1)
+    batch = [sequence(prompt(5), range(2)), sequence(prompt(7), range(2, 4), warm)]
+    runner.run([BatchItem(made, 0, len(made.token_ids), True) for made in batch])
+    assert calls == ["runner_run"]
 
 
 def test_a_step_lets_other_python_threads_run(runner: NativeRunner) -> None:
