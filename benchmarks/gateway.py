@@ -221,7 +221,7 @@ def row(case: Case, figures: dict[tuple[str, int], list[dict[str, float]]]) -> d
         "case": case.name,
         "ours": round(ours, 2),
         "peer": round(peer, 2),
-        "times_better": round(ratio, 1),
+        "ratio": round(ratio, 2),
     }
 
 
@@ -293,11 +293,11 @@ def main() -> None:
         streams = measure_streams(Path(name), rounds, tick)
     print(file=sys.stderr)
     for found in rows:
-        ours, peer, ratio = found["ours"], found["theirs"], found["ratio"]
+        ours, peer, ratio = found["ours"], found["peer"], found["ratio"]
         print(f"{found['case']:30} ours {ours:>9}  LiteLLM {peer:>9}  {ratio} x")
     print(f"{streams['case']}: " + ", ".join(f"{name} {streams[name]}" for name, _ in SHARES))
-    peer = {"peer": "LiteLLM proxy", "peer_version": peer_version()}
-    write_result("gateway", [{**found, **peer} for found in rows] + [streams])
+    name = {"peer_name": "LiteLLM proxy", "peer_version": peer_version()}
+    write_result("gateway", [{**found, **name} for found in rows] + [streams])
 
 
 if __name__ == "__main__":

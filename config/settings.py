@@ -27,7 +27,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 HOST = env("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, at_most=65535)
-SERVER = env_choice("SERVER", "daphne", ("daphne", "uvicorn"))
+SERVER = env_choice("SERVER", "uvicorn", ("daphne", "uvicorn"))
 DATA_DIR = Path(env("DATA_DIR", str(BASE_DIR / "var"))).resolve()
 make_folder("DATA_DIR", DATA_DIR)
 MODELS_FILE = Path(env("MODELS_FILE", str(BASE_DIR / "models.toml"))).resolve()
