@@ -46,7 +46,8 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One sequence to generate. ``owner`` names who pays, for fair scheduling.
+    """One sequence to generate. ``owner`` names who pays, for fair scheduling among those of one
+    ``priority``: a higher one goes before a lower one, and takes its place when there is no other.
 
     With ``pooling`` nothing is generated: the request ends with its prompt, ``params`` say nothing, and the
     only output has the prompt's embedding.
@@ -57,6 +58,7 @@ class GenerationRequest:
     params: SamplingParams = field(default_factory=SamplingParams)
     owner: str = ""
     pooling: Pooling | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from serving.engine.core import EngineConfig, Sequence
+from serving.engine.core import EngineConfig, GenerationRequest, Sequence
 from serving.engine.errors import EngineStopped, InvalidRequest, QueueFull
 from serving.engine.pace import Pace
 
@@ -36,7 +36,7 @@ class Inbox:
                 raise EngineStopped(self.closed)
             if name in self._open:
                 raise InvalidRequest(f"Request id {name!r} is already running.")
-            if self._is_full_for(sequence.request.owner):
+            if self._is_full_for(sequence.request):
                 raise QueueFull(self._pace.retry_after())
             self._open[name] = sequence
             self._new.append(sequence)
@@ -79,9 +79,12 @@ class Inbox:
             self._wake.wait_for(lambda: self.closed is not None or self._open)
             return self.closed is None
 
-    def _is_full_for(self, owner: str) -> bool:
-        """The last places are for owners who have nothing open, so that nobody can fill it against them."""
+    def _is_full_for(self, request: GenerationRequest) -> bool:
+        """The last places are for owners who have nothing open, so that nobody can fill it against them. None
+        of the waiting places are for what has time: that waits outside."""
+        if request.priority < 0:
+            return len(self._open) >= self._config.max_batch_size
         free = self._config.max_batch_size + self._config.max_waiting - len(self._open)
         if free > self._config.max_waiting // KEPT_FOR_OTHERS:
             return False
-        return free <= 0 or any(sequence.request.owner == owner for sequence in self._open.values())
+        return free <= 0 or any(sequence.request.owner == request.owner for sequence in self._open.values())

@@ -121,10 +121,11 @@ class House:
         prompt: tuple[int, ...] = (1, 2, 3),
         owner: str = "",
         pooling: Pooling | None = None,
+        priority: int = 0,
         **params: Any,
     ) -> None:
         wanted = SamplingParams(**{"max_tokens": 5, **params})
-        self.engine.submit(GenerationRequest(name, prompt, wanted, owner, pooling))
+        self.engine.submit(GenerationRequest(name, prompt, wanted, owner, pooling, priority))
 
     def steps(self, count: int) -> None:
         for _ in range(count):

@@ -122,6 +122,22 @@ def test_a_failing_step_fails_its_batch_alone_and_the_engine_goes_on(house: Hous
     assert house.tokens("good") == continuation((1, 2, 3), 5)
 
 
+def test_a_full_house_of_batch_lines_keeps_nobody_waiting() -> None:
+    house = House(max_batch_size=2)
+    for name in ("line 0", "line 1"):
+        house.submit(name, priority=-1, max_tokens=20)
+    with pytest.raises(QueueFull):
+        house.submit("line 2", priority=-1)
+    house.steps(3)
+    for name in ("asked 0", "asked 1"):
+        house.submit(name)
+    house.steps(1)
+    assert [len(house.tokens(f"asked {number}")) for number in (0, 1)] == [1, 1], "in the very next step"
+    house.steps(40)
+    for name, length in (("asked 0", 5), ("asked 1", 5), ("line 0", 20), ("line 1", 20)):
+        assert house.tokens(name) == continuation((1, 2, 3), length)
+
+
 def test_a_failing_receiver_does_not_stop_the_engine() -> None:
     def fail(outputs: list[SequenceOutput]) -> None:
         raise RuntimeError("the receiver is gone")

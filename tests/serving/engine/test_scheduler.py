@@ -16,9 +16,11 @@ def scheduler(**changes: int) -> Scheduler:
     return Scheduler(config, KVCache(config.kv_blocks, config.block_size))
 
 
-def sequence(name: str, length: int, owner: str = "") -> Sequence:
+def sequence(name: str, length: int, owner: str = "", priority: int = 0) -> Sequence:
     prompt = tuple((sum(name.encode()) * 37 + index) % 1000 for index in range(length))
-    return Sequence(GenerationRequest(name, prompt, SamplingParams(), owner), 0, list(prompt))
+    return Sequence(
+        GenerationRequest(name, prompt, SamplingParams(), owner, priority=priority), 0, list(prompt)
+    )
 
 
 def step(scheduler: Scheduler) -> list[tuple[str, int, int]]:
@@ -143,3 +145,46 @@ def test_shares_that_are_as_equal_as_can_be_are_left_alone() -> None:
     for _ in range(10):
         step(plan)
     assert plan.preemptions == 0
+
+
+def test_a_higher_priority_is_admitted_first_and_the_lower_when_none_waits() -> None:
+    plan = scheduler(max_batch_size=1)
+    plan.add(sequence("batch", 2, priority=-1))
+    plan.add(sequence("asked", 2))
+    assert ids(plan.schedule()) == ["asked"]
+    plan.remove(plan.running[0])
+    assert ids(plan.schedule()) == ["batch"]
+
+
+def test_a_full_batch_of_a_lower_priority_yields_at_once_youngest_first() -> None:
+    plan = scheduler(max_batch_size=2)
+    for name in "abc":
+        plan.add(sequence(name, 2, owner="a", priority=-1))
+    step(plan)
+    plan.add(sequence("asked", 2, owner="a"))
+    assert [name for name, _, _ in step(plan)] == ["a", "asked"]
+    assert [s.request_id for s in plan.waiting] == ["b", "c"]
+    plan.add(sequence("more", 2, owner="a"))
+    assert [name for name, _, _ in step(plan)] == ["asked", "more"]
+    assert plan.preemptions == 2
+    plan.add(sequence("late", 2, owner="b", priority=-1))
+    assert ids(plan.schedule()) == ["asked", "more"], "nothing of a lower priority takes a place back"
+
+
+def test_a_higher_priority_gets_the_prompts_share_before_a_lower_that_came_first() -> None:
+    plan = scheduler()
+    plan.add(sequence("batch", 20, priority=-1))
+    step(plan)
+    plan.add(sequence("asked", 12))
+    assert step(plan) == [("asked", 0, 8)]
+    assert step(plan) == [("asked", 8, 4), ("batch", 8, 4)]
+
+
+def test_a_lower_priority_gives_its_blocks_to_a_higher_that_grows() -> None:
+    plan = scheduler(kv_blocks=4)
+    asked, batch = sequence("asked", 7), sequence("batch", 7, priority=-1)
+    plan.add(batch)
+    plan.add(asked)
+    while not plan.preemptions:
+        step(plan)
+    assert (plan.running, list(plan.waiting)) == ([asked], [batch])
