@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from asgiref.sync import sync_to_async
@@ -10,11 +10,12 @@ from django.contrib.auth.models import AbstractUser
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from apikeys import signatures
+from apikeys import keys, known_keys, signatures
 from apikeys.addresses import UNKNOWN, client_address
 from apikeys.bounds import Bounds
 from apikeys.credentials import Credential, look_up, recall
 from apikeys.errors import InvalidApiKey
+from apikeys.line_calls import LineCall, is_line_call
 from apikeys.models import ApiKey, Project, Tier, binding, limits_of
 
 SCHEMES = ("bearer", "apikey")
@@ -26,7 +27,7 @@ class Caller:
 
     user_id: int
     key_id: int | None  # None: a person who has signed in
-    source: Literal["api", "playground"]
+    source: Literal["api", "playground", "batch"]
     project_id: int  # whose usage it is
     scopes: frozenset[str] = frozenset()  # of scopes.SCOPES
     models: tuple[str, ...] = ()  # names; none: all
@@ -44,6 +45,11 @@ class Caller:
     def owner(self) -> str:
         """What limits and fair scheduling go by."""
         return f"user:{self.user_id}" if self.key_id is None else f"key:{self.key_id}"
+
+    @property
+    def priority(self) -> int:
+        """Higher ones are served first: the lines of a batch have time."""
+        return -1 if self.source == "batch" else 0
 
 
 async def authenticate(authorization: str | None, address: str = UNKNOWN) -> Caller:
@@ -87,8 +93,10 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     async def aauthenticate(self, request: Request) -> tuple[AbstractUser, Caller]:
         """For the event loop: what is known takes no thread and no query, unless the request is signed."""
-        address = client_address(request)
-        credential = await _identify(self.authorization(request), address)
+        authorization, address = self.authorization(request), client_address(request)
+        if authorization is not None and is_line_call(authorization):
+            return await _batch_caller(LineCall.read(authorization, request.path, request.body), address)
+        credential = await _identify(authorization, address)
         if key := credential.signing_key:
             await sync_to_async(signatures.use_up)(key, signatures.check(key, request._request))
         return credential.holder.owner, _caller(credential, address)
@@ -123,6 +131,15 @@ def _caller(credential: Credential, address: str) -> Caller:
         session=token.sid if token else None,
         address=address,
     )
+
+
+async def _batch_caller(call: LineCall, address: str) -> tuple[AbstractUser, Caller]:
+    """Whoever owns the key in whose name a batch runs, which the site itself asks for."""
+    key = known_keys.get(call.hash) or await sync_to_async(known_keys.look_up)(call.prefix, call.hash)
+    if key is None or key.hash != call.hash:
+        raise InvalidApiKey("The API key in whose name this batch runs is gone.")
+    caller = _caller(Credential(keys.check_owner(key)), address)
+    return key.owner, replace(caller, source="batch")
 
 
 def _secret(authorization: str | None) -> str:

@@ -132,11 +132,17 @@ def revoke(key: ApiKey, *, by: Actor = SYSTEM) -> None:
 def check(key: ApiKey, address: str) -> ApiKey:
     """``key``, as known_keys has it, if it opens anything at this moment for somebody at ``address``.
     Raises InvalidApiKey or PermissionDenied."""
+    check_owner(key)
+    if key.networks and not is_inside(address, key.allowed_networks):
+        raise PermissionDenied(f"The API key {key.prefix}… may not be used from {address}.")
+    return key
+
+
+def check_owner(key: ApiKey) -> ApiKey:
+    """The same, wherever its request comes from. Raises InvalidApiKey."""
     check_alive(key)
     if not (may(key.owner_role, "use") or key.owner.is_superuser):
         raise InvalidApiKey(f"Whoever minted the API key {key.prefix}… may not use its project any more.")
-    if key.networks and not is_inside(address, key.allowed_networks):
-        raise PermissionDenied(f"The API key {key.prefix}… may not be used from {address}.")
     return key
 
 

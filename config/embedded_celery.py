@@ -15,6 +15,7 @@ from celery.worker import WorkController
 from django.conf import settings
 
 from config.celery import app
+from serving.batches.queue import AT_ONCE
 
 IN_MEMORY_SCHEDULER = "celery.beat:Scheduler"  # the default one keeps a file in the working directory
 STOP_WITHIN = 5.0  # seconds
@@ -32,7 +33,7 @@ class EmbeddedCelery:
         self._worker = WorkController(
             app=app,
             pool="threads",
-            concurrency=1,
+            concurrency=1 + AT_ONCE,  # so that batches leave a thread to the rest
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,

@@ -33,10 +33,15 @@ make_folder("DATA_DIR", DATA_DIR)
 MODELS_FILE = Path(env("MODELS_FILE", str(BASE_DIR / "models.toml"))).resolve()
 MODELS_DIR = DATA_DIR / "models"
 JOURNAL_DIR = DATA_DIR / "journal"
+FILES_DIR = DATA_DIR / "files"
 
 # The address that people type. https here switches every transport protection on.
 SITE_URL = env("SITE_URL", f"http://{HOST}:{PORT}").rstrip("/")
 _HTTPS = SITE_URL.startswith("https://")
+
+# Where the workers that run batches find the site: past its proxy.
+_LISTENING = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(HOST, HOST)  # noqa: S104 (it is compared to)
+INTERNAL_URL = env("INTERNAL_URL", f"http://{_LISTENING}:{PORT}")
 
 # -- Security ---------------------------------------------------------------------------------
 
@@ -69,6 +74,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # bytes of one request body
+FILE_MAX_BYTES = env_int("FILE_MAX_MB", 100, at_most=2000) * 1024 * 1024  # of one uploaded file
 
 # -- Applications -----------------------------------------------------------------------------
 
@@ -210,12 +216,14 @@ CONTENT_RETENTION_DAYS = env_int("CONTENT_RETENTION_DAYS", 30)
 CONTENT_KEYS = env_list("CONTENT_KEY") or [SECRET_KEY]
 KEY_EXPIRY_NOTICE_DAYS = env_int("KEY_EXPIRY_NOTICE_DAYS", 7)
 CURRENCY = env("CURRENCY", "USD")  # of all prices, costs and budgets: a name, nothing is converted
+BATCH_CONCURRENCY = env_int("BATCH_CONCURRENCY", 8, at_most=256)  # lines of one batch at a time
 
 # -- Background work --------------------------------------------------------------------------
 
 # No broker: config.asgi runs the worker and the beat inside this process.
 CELERY_BROKER_URL = env("BROKER_URL", "memory://")
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # a batch runs for hours: others should get what waits behind it
 CELERY_TIMEZONE = "UTC"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
@@ -224,6 +232,8 @@ CELERY_BEAT_SCHEDULE = {
     "expire-keys": {"task": "apikeys.expire_keys", "schedule": 60.0},
     "send-notices": {"task": "apikeys.send_notices", "schedule": 600.0},
     "forget-nonces": {"task": "apikeys.forget_nonces", "schedule": 600.0},
+    "send-batches": {"task": "serving.send_batches", "schedule": 5.0},
+    "prune-files": {"task": "serving.prune_files", "schedule": crontab(hour="3", minute="37")},
     "prune-usage": {"task": "apikeys.prune_usage", "schedule": crontab(hour="3", minute="17")},
     "rotate-signing-key": {"task": "apikeys.rotate_signing_key", "schedule": 3600.0},
     "prune-sessions": {"task": "apikeys.prune_sessions", "schedule": crontab(hour="3", minute="37")},

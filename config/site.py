@@ -38,6 +38,7 @@ from serving.asgi import (
     is_api_path,
     turn_away,
 )
+from serving.batches import runner
 
 LAST_EVENTS_WITHIN = 5.0  # seconds for open streams to say why they end
 
@@ -47,8 +48,8 @@ class Site:
     command has no lifespan), the first connection starts what runs behind."""
 
     def __init__(self) -> None:
-        api = BodyLimit(ApiHandler(), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-        pages = BodyLimit(ASGIHandler(), settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        api = BodyLimit(ApiHandler())
+        pages = BodyLimit(ASGIHandler())
 
         async def http(scope: Scope, receive: Receive, send: Send) -> None:
             await (api if is_api_path(scope["path"]) else pages)(scope, receive, send)
@@ -83,6 +84,7 @@ class Site:
             blocking.start()
             prices.start()
             known_tokens.start()
+            runner.start()
             embedded_celery.start()
             self._running = True
 
@@ -91,6 +93,7 @@ class Site:
         with self._lock:
             if not self._running:
                 return
+            runner.stop()
             runtime.stop()
             completions.close_all()
             sse.wait_until_sent(LAST_EVENTS_WITHIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import IO, Any
 
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -22,6 +23,14 @@ Application = Callable[..., Awaitable[Any]]  # (scope, receive, send); every lib
 
 
 API_PATHS = ("/v1", "/healthz", "/readyz", "/metrics", "/.well-known/jwks.json")
+FORM_OVERHEAD = 64 * 1024  # bytes that a form may have around its file
+
+
+def body_limit(path: str) -> int:
+    """The most bytes that a request to ``path`` may have in its body."""
+    if path == "/v1/files":
+        return settings.FILE_MAX_BYTES + FORM_OVERHEAD
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
 def is_api_path(path: str) -> bool:
@@ -63,19 +72,18 @@ async def turn_away(scope: Scope, send: Send) -> None:
 
 
 class BodyLimit:
-    """Answers 413 to a body of more than ``limit`` bytes, and keeps none of it.
+    """Answers 413 to a body of more than ``body_limit`` bytes, and keeps none of it.
 
     The body is read to its end all the same: a client that is cut off while it sends does not get to
     read the answer.
     """
 
-    def __init__(self, application: Application, limit: int) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
-        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limit:
+        length, limit = dict(scope["headers"]).get(b"content-length", b"0"), body_limit(scope["path"])
+        if length.isdigit() and int(length) > limit:
             await _drain(await receive(), receive)
             await self._refuse(scope["path"], send)
             return
@@ -85,7 +93,7 @@ class BodyLimit:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self._limit:
+            if read > limit:
                 await _drain(message, receive)
                 raise _TooMuch
             return message
@@ -96,7 +104,7 @@ class BodyLimit:
             await self._refuse(scope["path"], send)
 
     async def _refuse(self, path: str, send: Send) -> None:
-        await _answer(BodyTooLarge(f"The body is larger than {self._limit} bytes."), path, send)
+        await _answer(BodyTooLarge(f"The body is larger than {body_limit(path)} bytes."), path, send)
 
 
 async def _answer(error: ServiceError, path: str, send: Send) -> None:

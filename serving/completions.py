@@ -295,6 +295,7 @@ def _choices(
                 prompt_ids=prompt.token_ids,
                 params=sampling.params(prompt.max_tokens, i, echo=bool(prompt.echo), grammar=prompt.grammar),
                 owner=receipt.caller.owner,
+                priority=receipt.caller.priority,
             )
             choices[sequence.request_id] = _Choice(index, sequence, backend, sampling, prompt.echo)
     return choices

@@ -10,10 +10,10 @@ from typing import Any
 import daphne.http_protocol
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server
-from django.conf import settings
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from serving.asgi import body_limit
 from serving.errors import BadRequest, InternalError, error_body
 from serving.middleware import HEADER, new_request_id
 
@@ -29,7 +29,9 @@ class BoundedRequest(daphne.http_protocol.WebRequest):  # type: ignore[misc]  # 
         super().__init__(*args, **{**kwargs, "parsePOSTFormSubmission": False})
 
     def handleContentChunk(self, data: bytes) -> None:
-        room = settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1 - self.content.tell()
+        # Twisted tells the request its address only after the body, but the connection knows it.
+        path = getattr(self.channel, "_path", b"").partition(b"?")[0].decode("latin-1")
+        room = body_limit(path) + 1 - self.content.tell()
         super().handleContentChunk(data[:room] if room < len(data) else data)
 
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:

@@ -175,6 +175,7 @@ async def _embed(backend: Backend, prompts: Sequence[TokenIds], receipt: Receipt
                 prompts[index],
                 owner=receipt.caller.owner,
                 pooling=backend.pooling,
+                priority=receipt.caller.priority,
             )
             for index in range(first, min(first + AT_ONCE, len(prompts)))
         ]

@@ -13,7 +13,8 @@ ServiceError                       apikeys/errors.py
 ├── NotFound                  404  no such address
 │   └── ModelNotFound              no such model
 ├── MethodNotAllowed          405
-├── FirstAnswerLost           409  a repeat under an Idempotency-Key whose first request has no answer
+├── Conflict                  409  not as things stand
+│   └── FirstAnswerLost            a repeat under an Idempotency-Key whose first request has no answer
 ├── BodyTooLarge              413
 ├── UnsupportedMediaType      415
 ├── IdempotencyKeyReused      422  the key came with another request before
@@ -101,11 +102,15 @@ class MethodNotAllowed(ServiceError):
     code = "method_not_allowed"
 
 
-class FirstAnswerLost(ServiceError):
-    """Nobody knows how far the first request came, so that doing it again is for the caller to decide."""
-
+class Conflict(ServiceError):
     status = 409
     type = "invalid_request_error"
+    code = "conflict"
+
+
+class FirstAnswerLost(Conflict):
+    """Nobody knows how far the first request came, so that doing it again is for the caller to decide."""
+
     code = "idempotent_answer_lost"
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from apikeys.errors import ServiceError
+from apikeys.line_calls import LineCall, is_line_call
 from serving.errors import BadRequest, InternalError, NotFound, is_anthropic, to_response
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,15 @@ def request_id_of(request: HttpRequest | Request) -> str:
     return request_id
 
 
+def _line_id(request: HttpRequest) -> str | None:
+    """A line of a batch has its id before it is asked, however often that is."""
+    authorization = request.META.get("HTTP_AUTHORIZATION", "")
+    return LineCall.request_id_in(authorization) if is_line_call(authorization) else None
+
+
 def api_middleware(get_response: GetResponse) -> GetResponse:
     async def answer(request: HttpRequest) -> HttpResponseBase:
-        request_id = request.META[_META_KEY] = new_request_id()
+        request_id = request.META[_META_KEY] = _line_id(request) or new_request_id()
         try:
             response = await get_response(request)
         except Exception as error:

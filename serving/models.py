@@ -5,6 +5,10 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from serving.batches.models import Batch as Batch
+from serving.batches.models import BatchLine as BatchLine
+from serving.batches.models import StoredFile as StoredFile
+
 
 class StoredResponse(models.Model):
     """An answer of /v1/responses, and the conversation up to its end, which another one may go on with."""

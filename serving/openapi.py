@@ -7,13 +7,15 @@ from typing import Any, TypeVar
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from apikeys.errors import InvalidApiKey, RateLimited
+from apikeys.errors import InvalidApiKey, PermissionDenied, RateLimited
 from serving.errors import (
     BadRequest,
-    FirstAnswerLost,
+    BodyTooLarge,
+    Conflict,
     IdempotencyKeyReused,
     ModelNotFound,
     ModelNotReady,
+    UnsupportedMediaType,
     anthropic_body,
     error_body,
 )
@@ -118,8 +120,11 @@ COMPLETION_EXAMPLES = [
 _REFUSALS = {
     400: BadRequest("The request is wrong; `param` names the field.", param="max_tokens"),
     401: InvalidApiKey("There is no such key."),
+    403: PermissionDenied("The key may not do this."),
     404: ModelNotFound("gpt-4"),
-    409: FirstAnswerLost(),
+    409: Conflict("Not as things stand: it is needed, or has ended."),
+    413: BodyTooLarge("The file is too large."),
+    415: UnsupportedMediaType("The body is of another type."),
     422: IdempotencyKeyReused(),
     429: RateLimited("Too many requests; `Retry-After` says for how long."),
     503: ModelNotReady("The model is still loading, or busy.", param="model"),

@@ -18,6 +18,8 @@ from apikeys.models import CLIENT_LEFT, to_nanos
 from serving import metrics
 from serving.engine.core import RequestTimes
 
+ASKED_AGAIN = {408, 429, CLIENT_LEFT}  # and all from 500 on: after these, a batch asks for its line once more
+
 
 class Receipt:
     """Fill in ``model``, ``permit``, ``prompt_tokens``, ``completion_tokens`` and ``times`` as they become
@@ -58,6 +60,8 @@ class Receipt:
         if self.permit is not None:  # before it is recorded: what is in the database was counted here
             self.permit.settle(self.prompt_tokens + self.completion_tokens, cost)
         metrics.count_request(self.endpoint, self.model, status, self.prompt_tokens, self.completion_tokens)
+        if self.caller.source == "batch" and (status in ASKED_AGAIN or status >= 500):
+            return  # only what comes of the line in the end is recorded, under the id that it keeps
         usage.record(
             usage.UsageEvent(
                 request_id=self.request_id,

@@ -20,7 +20,11 @@ _reader = Reader(limiter)
 
 async def admit(caller: Caller, *, spends: bool = True) -> Permit:
     """Leave for one request of ``caller``. Raises ``RateLimited``, whose headers say when to come back, and
-    ``InsufficientQuota``; the latter not for what never ``spends`` anything."""
+    ``InsufficientQuota``; the latter not for what never ``spends`` anything.
+
+    The lines of a batch are not paced: how many come at once is bounded where they are sent from."""
     if caller.bounds and spends:
         await _reader.look_after(caller.bounds)
-    return limiter.admit(caller.owner, caller.bounds, spends=spends)
+    return limiter.admit(
+        caller.owner, caller.bounds, spends=spends, paced=caller.source != "batch"
+    )

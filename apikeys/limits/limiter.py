@@ -45,13 +45,15 @@ class Limiter:
         self._until_sweep = FORGET_EVERY
         self._lock = threading.Lock()
 
-    def admit(self, owner: str, bounds: tuple[Bounds, ...] = (), *, spends: bool = True) -> Permit:
-        """Takes one request out of the buckets of ``owner`` and of ``bounds``, and a place among what may run
-        at once. Raises ``RateLimited``, and ``InsufficientQuota`` if it ``spends`` of a budget that is spent.
-        """
+    def admit(
+        self, owner: str, bounds: tuple[Bounds, ...] = (), *, spends: bool = True, paced: bool = True
+    ) -> Permit:
+        """Takes one request out of the buckets of ``owner`` and of ``bounds``, unless it is not ``paced``, and
+        a place among what may run at once. Raises ``RateLimited``, and ``InsufficientQuota`` if it ``spends``
+        of a budget that is spent."""
         day = day_of(self._today()) if bounds else ""
-        owned: tuple[Owned, ...] = ((owner, self._everybody),)
-        if bounds:
+        owned: tuple[Owned, ...] = ((owner, self._everybody),) if paced else ()
+        if bounds and paced:
             owned += buckets_of(bounds, "requests")
         with self._lock:
             now = self._clock()
@@ -64,7 +66,7 @@ class Limiter:
             self._running.update(each.owner for each in bounds if each.max_concurrency is not None)
             self.in_flight += 1
             missing = [self._levels.missing(each, now) for each in owned]
-        return Permit(self, words.headers_of(owned, missing), bounds, day)
+        return Permit(self, words.headers_of(owned, missing) if owned else {}, bounds, day)
 
     def reserve(self, permit: Permit, most: Amount) -> None:
         """Raises as ``Permit.reserve``."""

@@ -18,7 +18,13 @@ KEPT_FOR = timedelta(days=30)  # as OpenAI keeps them
 async def keep(owner: int, body: dict[str, Any], conversation: Iterable[Message]) -> None:
     turns = [[message.role, message.content] for message in conversation]
     await StoredResponse.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).adelete()
-    await StoredResponse.objects.acreate(id=body["id"], owner_id=owner, body=body, conversation=turns)
+    # A line of a batch that is answered again has the same id again.
+    await StoredResponse.objects.abulk_create(
+        [StoredResponse(id=body["id"], owner_id=owner, body=body, conversation=turns)],
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=["body", "conversation"],
+    )
 
 
 async def find(owner: int, response_id: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from serving.anthropic.schemas import COUNT_FIELDS, MESSAGES_FIELDS
 from serving.anthropic.schemas import IGNORED as IGNORED_BY_MESSAGES
+from serving.batches.schemas import BATCH_FIELDS, UPLOAD_FIELDS
 from serving.chat.schemas import CHAT_FIELDS
 from serving.embeddings import EMBEDDINGS_FIELDS
 from serving.embeddings import IGNORED as IGNORED_BY_EMBEDDINGS
@@ -28,6 +29,8 @@ TABLES: dict[str, tuple[Mapping[str, Field | Refused], frozenset[str]]] = {
     "/v1/messages/count_tokens": (COUNT_FIELDS, IGNORED_BY_MESSAGES),
     "/v1/responses": (RESPONSE_FIELDS, IGNORED_BY_RESPONSES),
     "/v1/embeddings": (EMBEDDINGS_FIELDS, IGNORED_BY_EMBEDDINGS),
+    "/v1/files": (UPLOAD_FIELDS, frozenset()),
+    "/v1/batches": (BATCH_FIELDS, frozenset()),
     "/v1/tokenize": (TOKENIZE_FIELDS, frozenset()),
     "/v1/detokenize": (DETOKENIZE_FIELDS, frozenset()),
 }
