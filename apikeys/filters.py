@@ -18,7 +18,7 @@ RANGES = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "90d": 90 * DA
 DEFAULT_RANGE = "7d"
 LONGEST = 3660 * DAY
 HOURLY_UP_TO = 2 * DAY
-SOURCES = ("api", "playground")
+SOURCES = ("api", "playground", "batch")
 
 
 @dataclass(frozen=True, slots=True)

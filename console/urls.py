@@ -3,6 +3,7 @@ from django.urls import include, path
 from console.views import (
     accounts,
     audit,
+    batches,
     blocked,
     home,
     keys,
@@ -60,6 +61,10 @@ urlpatterns = [
     path("console/sessions/", sessions.session_list, name="sessions"),
     path("console/sessions/end/", sessions.end_all, name="end_sessions"),
     path("console/sessions/<str:sid>/end/", sessions.end, name="end_session"),
+    path("console/batches/", batches.batch_list, name="batches"),
+    path("console/batches/live/", batches.batch_rows, name="batches_live"),
+    path("console/batches/<str:batch_id>/cancel/", batches.cancel_batch, name="cancel_batch"),
+    path("console/batches/<str:batch_id>/<str:kind>/", batches.batch_file, name="batch_file"),
     path("console/models/", models.model_list, name="models"),
     path("console/models/live/", models.model_cards, name="models_live"),
     path("console/people/", people.people, name="people"),

@@ -30,6 +30,7 @@ SIGNED_IN = [
     "/console/keys/",
     "/console/projects/",
     "/console/usage/?range=30d",
+    "/console/batches/",
     "/console/models/",
     "/console/sessions/",
     "/console/people/",

@@ -25,6 +25,4 @@ async def admit(caller: Caller, *, spends: bool = True) -> Permit:
     The lines of a batch are not paced: how many come at once is bounded where they are sent from."""
     if caller.bounds and spends:
         await _reader.look_after(caller.bounds)
-    return limiter.admit(
-        caller.owner, caller.bounds, spends=spends, paced=caller.source != "batch"
-    )
+    return limiter.admit(caller.owner, caller.bounds, spends=spends, paced=caller.source != "batch")

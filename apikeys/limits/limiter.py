@@ -48,7 +48,7 @@ class Limiter:
     def admit(
         self, owner: str, bounds: tuple[Bounds, ...] = (), *, spends: bool = True, paced: bool = True
     ) -> Permit:
-        """Takes one request out of the buckets of ``owner`` and of ``bounds``, unless it is not ``paced``, and
+        """Takes one request out of the buckets of ``owner`` and of ``bounds``, unless not ``paced``, and
         a place among what may run at once. Raises ``RateLimited``, and ``InsufficientQuota`` if it ``spends``
         of a budget that is spent."""
         day = day_of(self._today()) if bounds else ""

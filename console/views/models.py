@@ -21,5 +21,5 @@ def model_list(request: PersonRequest) -> HttpResponse:
 @person_required
 @require_safe
 def model_cards(request: PersonRequest) -> HttpResponse:
-    """The part of the page that changes; static/js/models.js puts it in place."""
+    """The part of the page that changes; static/js/live.js puts it in place."""
     return render(request, "console/model_cards.html", {"models": runtime.status()})

@@ -9,6 +9,8 @@ MEMBERS = [
     "/console/",
     "/console/keys/",
     "/console/usage/",
+    "/console/batches/",
+    "/console/batches/live/",
     "/console/models/",
     "/console/models/live/",
 ]

@@ -51,6 +51,10 @@ ROUTES: dict[str, tuple[str, str]] = {
     "sessions": ("get", PERSON),
     "end_sessions": ("post", PERSON),
     "end_session": ("post", PERSON),
+    "batches": ("get", PERSON),
+    "batches_live": ("get", PERSON),
+    "cancel_batch": ("post", PERSON),
+    "batch_file": ("get", PERSON),
     "models": ("get", PERSON),
     "models_live": ("get", PERSON),
     "people": ("get", ADMINISTRATOR),
@@ -94,6 +98,8 @@ class World(NamedTuple):
             "user_id": {"user_id": self.victim.user_id},
             "block_id": {"block_id": self.blocked.pk},
             "request_id": {"request_id": "req-1"},
+            "batch_id": {"batch_id": "of-nobody"},
+            "kind": {"kind": "output"},
         }
         wanted = {key: value for part in parameters(name) for key, value in ids[part].items()}
         return reverse(f"console:{name}", kwargs=wanted)
@@ -149,7 +155,13 @@ def test_each_route_opens_for_those_it_is_for(world: World, who: str) -> None:
         method, least = ROUTES[name]
         answer = getattr(client_of(world, who), method)(world.address(name), {"role": "viewer"})
         refused = answer.status_code in (403, 404) or "/accounts/login/" in answer.headers.get("Location", "")
-        if name in ("join", "invitation", "end_session"):  # what is named is nobody's
+        if name in (
+            "join",
+            "invitation",
+            "end_session",
+            "cancel_batch",
+            "batch_file",
+        ):  # what is named is nobody's
             assert refused, (who, name)
         else:
             assert refused != may_open(who, least), (who, name, answer.status_code)

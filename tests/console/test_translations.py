@@ -78,6 +78,7 @@ SIGNED_IN = [
     "/console/audit/",
     "/console/blocked/",
     "/console/usage/",
+    "/console/batches/",
     "/console/models/",
     "/console/people/",
     "/console/prices/",

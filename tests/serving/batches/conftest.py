@@ -29,7 +29,7 @@ def client_of(server: Server, key: str) -> openai.OpenAI:
 
 def line(custom_id: str, url: str = ENDPOINT, **changes: Any) -> dict[str, Any]:
     """One request that gives the same answer every time."""
-    asked: dict[str, Any] = {
+    asked: Any = {
         "/v1/chat/completions": {
             "messages": [{"role": "user", "content": "Hi!"}],
             "max_tokens": 8,

@@ -1,4 +1,4 @@
-// Keeps the models page up to date: asks for its changing part every two seconds while it is looked at.
+// Keeps a part of a page up to date: asks for it every two seconds while it is looked at.
 const EVERY = 2000;
 const live = document.querySelector("[data-live]");
 let shown = "";
@@ -7,7 +7,8 @@ async function refresh() {
   const answer = await fetch(live.dataset.live, { redirect: "error" });
   if (!answer.ok) return;
   const html = await answer.text();
-  if (html === shown) return;
+  // Whoever has the keyboard in it would lose their place.
+  if (html === shown || live.contains(document.activeElement)) return;
   shown = html;
   live.innerHTML = html;
 }
