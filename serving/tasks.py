@@ -19,13 +19,14 @@ def prune_kept_answers() -> int:
 def run_batch(batch_id: str, token: str) -> None:
     """Works on a batch for as long as it takes, then sees who is next."""
     runner.run(batch_id, token)
-    queue.send_waiting()
+    send_batches()
 
 
 @shared_task(name="serving.send_batches")  # type: ignore[untyped-decorator]
 def send_batches() -> int:
-    """Sends batches that wait for a worker, or have lost theirs."""
-    return queue.send_waiting()
+    """Sends batches that wait for a worker, or have lost theirs: but not to a worker that is stopping, where
+    the message would be lost and its lease be in everybody's way."""
+    return 0 if runner.is_stopping() else queue.send_waiting()
 
 
 @shared_task(name="serving.prune_files")  # type: ignore[untyped-decorator]

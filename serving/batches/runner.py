@@ -67,6 +67,10 @@ def stop() -> None:
     _stopping.set()
 
 
+def is_stopping() -> bool:
+    return _stopping.is_set()
+
+
 class _Lines:
     """The lines that have no answer yet, and those of them that are being asked."""
 
