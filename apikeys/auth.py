@@ -33,6 +33,7 @@ class Caller:
     models: tuple[str, ...] = ()  # names; none: all
     bounds: tuple[Bounds, ...] = ()  # of key, project and user: those that limit anything
     tier: Tier = "normal"
+    caches_answers: bool = False  # whether an answer may be one that was computed before
     keeps_content: bool = False  # whether the project wants to keep what is said
     session: str | None = None  # where an access token comes from
     address: str = ""  # where the request comes from
@@ -130,6 +131,7 @@ def _caller(credential: Credential, address: str) -> Caller:
         keeps_content=holder.project.keeps_content,
         session=token.sid if token else None,
         address=address,
+        caches_answers=key is not None and key.caches_answers,
     )
 
 

@@ -42,7 +42,17 @@ _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _KEY = re.compile(rf"{BRAND}[0-9A-Za-z]{{{NAME_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH}}}")
 
 # What a person may change of a key, and what the audit log says of it.
-SETTINGS = ("name", "notes", "scopes", "models", "networks", "signed", "expires_at", *LIMIT_NAMES)
+SETTINGS = (
+    "name",
+    "notes",
+    "scopes",
+    "models",
+    "networks",
+    "signed",
+    "caches_answers",
+    "expires_at",
+    *LIMIT_NAMES,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +65,7 @@ class KeyOptions(TypedDict, total=False):
     models: list[str]
     networks: list[str]
     signed: bool
+    caches_answers: bool
     requests_per_minute: int | None
     tokens_per_minute: int | None
     max_concurrency: int | None

@@ -61,6 +61,7 @@ class UsageEvent:
     compute_us: int = 0  # its share of what the model computed meanwhile, in microseconds
     address: str = ""  # noted with the key, not with each request
     content: str = ""  # what was said, as ``contents`` seals it; empty where the project does not keep it
+    cached: bool = False  # the answer had been computed before: it costs nothing
 
     def to_line(self) -> bytes:
         fields = {**_fields_of(self), "started_at": self.started_at.isoformat()}

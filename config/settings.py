@@ -154,12 +154,18 @@ REDIS_URL = env_url("REDIS_URL", "redis", "rediss")
 CACHES: dict[str, dict[str, Any]]
 CHANNEL_LAYERS: dict[str, dict[str, Any]]
 if REDIS_URL:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+    _REDIS = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    _AT_ONCE = {"socket_connect_timeout": 1, "socket_timeout": 1}  # seconds: nobody waits for a cache
+    CACHES = {"default": _REDIS, "answers": {**_REDIS, "KEY_PREFIX": "answers", "OPTIONS": _AT_ONCE}}
     CHANNEL_LAYERS = {
         "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
     }
 else:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    _MEMORY = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    CACHES = {
+        "default": _MEMORY,
+        "answers": {**_MEMORY, "LOCATION": "answers", "OPTIONS": {"MAX_ENTRIES": 512}},
+    }
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 # django-ratelimit wants a cache shared by all processes. Without Redis there is one process, and its

@@ -107,7 +107,7 @@ async def answer_with(
 ) -> HttpResponseBase:
     """At once or as it comes."""
     if asked.stream:
-        return EventStreamResponse(EventStream(stream, answer), stream.permit.headers)
+        return EventStreamResponse(EventStream(stream, answer), stream.headers)
     return await _answer_at_once(stream, answer, asked.sampling)
 
 
@@ -121,7 +121,7 @@ async def _answer_at_once(stream: CompletionStream, answer: Answer, sampling: Sa
             choices = likeliest(choices, sampling.n, sampling.sequences)
         body = answer.whole(choices, stream.usage)
         await answer.settle(stream.usage)
-        return json_response(body, headers=stream.permit.headers)
+        return json_response(body, headers=stream.headers)
     finally:
         stream.close()
 

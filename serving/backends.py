@@ -23,6 +23,7 @@ class Backend(Protocol):
     """One model that can be asked."""
 
     name: str
+    fingerprint: str  # the same as long as the same request has the same answer
     context_length: int  # tokens of prompt and completion together
     tokenizer: Tokenizer
     grammars: GrammarCompiler
@@ -107,6 +108,7 @@ class LocalBackend:
         """``on_failure`` as of Engine. Raises MemoryError when the model's cache does not fit."""
         self.model = model
         self.name = model.spec.name
+        self.fingerprint = repr(model.spec)
         self.context_length = model.config.max_model_len
         self.tokenizer = model.tokenizer
         self.grammars = model.grammars

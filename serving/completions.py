@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from apikeys.auth import Caller
@@ -18,6 +18,7 @@ from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
 from apikeys.models import CLIENT_LEFT
 from serving import runtime
+from serving.answer_cache import Rerun, Slot, slot_of
 from serving.backends import Backend
 from serving.chat.schemas import ChatRequest
 from serving.engine.core import GenerationRequest, SequenceOutput, TokenLogprobs
@@ -95,9 +96,15 @@ async def _submit(
     prompts = tokenize(backend, request) if short else await asyncio.to_thread(tokenize, backend, request)
     prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
     most = sum(prompt.max_tokens for prompt in prompts) * request.sampling.sequences
+    slot = slot_of(receipt.caller, backend, request)
+    kept = None if slot is None else await slot.find()
+    if kept is not None:
+        receipt.cached = True
+        backend = rerun = Rerun(backend, kept)
+        most = rerun.completion_tokens
     receipt.reserve(prompt_tokens, most)
     receipt.prompt_tokens = prompt_tokens  # not sooner: what is refused uses nothing
-    return CompletionStream(request, receipt, permit, backend, prompts)
+    return CompletionStream(request, receipt, permit, backend, prompts, slot)
 
 
 class _Choice:
@@ -176,9 +183,12 @@ class CompletionStream:
         permit: Permit,
         backend: Backend,
         prompts: list[TokenizedPrompt],
+        slot: Slot | None = None,
     ) -> None:
-        """Raises ServiceError when the engine does not take the request."""
+        """Raises ServiceError when the engine does not take the request. ``slot``: where its answer is from,
+        or is to be kept."""
         self.request_id, self.model, self.permit = receipt.request_id, backend.name, permit
+        self._slot, self._outputs = slot, list[SequenceOutput]()
         self._receipt = receipt
         self._backend = backend
         self.tokenizer = backend.tokenizer
@@ -201,6 +211,13 @@ class CompletionStream:
         return Usage(self._receipt.prompt_tokens, made)
 
     @property
+    def headers(self) -> dict[str, str]:
+        """What an answer over HTTP says of itself."""
+        if self._slot is None:
+            return self.permit.headers
+        return {**self.permit.headers, "x-cache": "hit" if self._receipt.cached else "miss"}
+
+    @property
     def num_choices(self) -> int:
         return len(self._choices)
 
@@ -210,6 +227,8 @@ class CompletionStream:
     async def __anext__(self) -> Delta:
         while not self._ready:
             if all(choice.finish_reason for choice in self._choices.values()):
+                if self._slot is not None and not self._receipt.cached:
+                    await self._slot.fill(self._outputs)
                 await self.aclose()
                 raise StopAsyncIteration
             self._take(await self._generation.next())
@@ -242,6 +261,8 @@ class CompletionStream:
             self.close(error)
             raise error
         self._receipt.first_token()
+        if self._slot is not None:
+            self._outputs.append(replace(output, request_id=str(choice.index), times=None))
         delta = choice.take(output)
         if self._receipt.caller.keeps_content:
             choice.said += delta.text

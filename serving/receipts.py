@@ -37,6 +37,7 @@ class Receipt:
         self.asked: object = None  # as JSON, and
         self.answered: list[str] = []  # for a project that keeps content
         self.times: RequestTimes | None = None  # what the engine measured; None: it was not asked
+        self.cached = False  # whether the answer had been computed before
         self._started_at = datetime.now(UTC)
         self._started = time.monotonic()
         self._ttft_ms: int | None = None
@@ -49,7 +50,7 @@ class Receipt:
     def reserve(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Set aside the most that the request may use. Raises RateLimited, InsufficientQuota."""
         if self.permit is not None and self.permit.bounds:
-            cost = prices.cost_of(self.model, prompt_tokens, completion_tokens, self._started_at)
+            cost = self._price(prompt_tokens, completion_tokens)
             self.permit.reserve(prompt_tokens + completion_tokens, cost)
 
     def write(self, status: int, finish_reason: str = "", error_code: str = "") -> None:
@@ -83,6 +84,7 @@ class Receipt:
                 cost_nanos=to_nanos(cost),
                 address=self.caller.address,
                 content=self._content(),
+                cached=self.cached,
                 **_measured(self.times),
             )
         )
@@ -92,7 +94,13 @@ class Receipt:
         left_before = status == CLIENT_LEFT and (self.times is None or self.times.compute == 0)
         if status >= 400 and (status != CLIENT_LEFT or left_before):
             return Decimal(0)
-        return prices.cost_of(self.model, self.prompt_tokens, self.completion_tokens, self._started_at)
+        return self._price(self.prompt_tokens, self.completion_tokens)
+
+    def _price(self, prompt_tokens: int, completion_tokens: int) -> Decimal:
+        """Nothing for an answer that had been computed before."""
+        if self.cached:
+            return Decimal(0)
+        return prices.cost_of(self.model, prompt_tokens, completion_tokens, self._started_at)
 
     def _content(self) -> str:
         if self.asked is None or not self.caller.keeps_content:

@@ -119,5 +119,12 @@ class Server:
         output = self.manage("createkey", "--email", email, "--name", name, "--create-user")
         return output.strip().splitlines()[-1]
 
+    def change_key(self, key: str, **columns: object) -> None:
+        """As its page would."""
+        name = key[:12]
+        self.shell(
+            f"from apikeys.models import ApiKey; ApiKey.objects.filter(prefix={name!r}).update(**{columns!r})"
+        )
+
     def create_user(self, email: str, password: str) -> None:
         self.shell(f"from console.models import User; User.objects.create_user({email!r}, {password!r})")

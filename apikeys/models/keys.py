@@ -50,6 +50,7 @@ class ApiKey(LimitFields):
         _("networks"), default=list, blank=True, validators=[validate_networks]
     )  # CIDR; none: all
     signed = models.BooleanField(_("signs its requests"), default=False)
+    caches_answers = models.BooleanField(_("caches answers"), default=False)
     notes = models.TextField(_("notes"), max_length=NOTES_LIMIT, blank=True)
     replaced_by = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="replaces"

@@ -62,6 +62,7 @@ class UsageRecord(models.Model):
     prefill_ms = models.PositiveIntegerField(_("prefill (ms)"), null=True)
     decode_ms = models.PositiveIntegerField(_("decode (ms)"), null=True)
     compute_us = models.PositiveBigIntegerField(_("compute (µs)"), default=0)
+    cached = models.BooleanField(_("from the cache"), default=False)
     rolled_up = models.BooleanField(default=False, editable=False)
 
     class Meta:

@@ -18,7 +18,17 @@ from console.api.parsing import ListQuery, Strict, StrictSerializer
 
 DAY = 24 * 3600  # seconds
 ORDERINGS = [sign + by for by in ("created_at", "name", "expires_at", "last_used_at") for sign in ("", "-")]
-SETTABLE = ("name", "notes", "scopes", "models", "networks", "signed", "expires_at", *LIMIT_NAMES)
+SETTABLE = (
+    "name",
+    "notes",
+    "scopes",
+    "models",
+    "networks",
+    "signed",
+    "caches_answers",
+    "expires_at",
+    *LIMIT_NAMES,
+)
 
 
 class KeyListQuery(ListQuery):
@@ -48,6 +58,9 @@ class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
     )
     signed = serializers.BooleanField(
         required=False, help_text="Whether its requests must be signed (docs/security.md)."
+    )
+    caches_answers = serializers.BooleanField(
+        required=False, help_text="Whether answers may come from the cache (docs/api.md)."
     )
     status = serializers.ChoiceField(choices=["active", "expired", "revoked"], read_only=True)
 
@@ -128,6 +141,7 @@ KEY = {
     "models": [],
     "networks": [],
     "signed": False,
+    "caches_answers": False,
     "expires_at": None,
     **dict.fromkeys(LIMIT_NAMES),
     "created_at": "2026-05-20T12:00:00Z",

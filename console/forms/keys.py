@@ -67,11 +67,12 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = ApiKey
-        fields = ("name", "notes", "scopes", "models", "networks", "signed", *LIMIT_NAMES)
+        fields = ("name", "notes", "scopes", "models", "networks", "signed", "caches_answers", *LIMIT_NAMES)
         labels = {
             "name": _("Name"),
             "notes": _("Notes"),
             "signed": _("Its requests must be signed"),
+            "caches_answers": _("Answers may come from the cache where nothing is left to chance"),
         }
         help_texts = {"name": _("What it is for, so that you know later which one to revoke.")}
         widgets = {"notes": forms.Textarea(attrs={"rows": 2})}

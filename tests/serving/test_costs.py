@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -49,6 +50,14 @@ def test_a_request_costs_its_tokens(priced: Server, api_key: str) -> None:
     record = ask(priced, api_key)
     assert (record["prompt_tokens"], record["completion_tokens"]) == (4, 8)
     assert record["cost_nanos"] == 4 * INPUT + 8 * OUTPUT
+
+
+def test_an_answer_from_the_cache_costs_no_money(priced: Server, new_key: Callable[[], str]) -> None:
+    key = new_key()
+    priced.change_key(key, caches_answers=True)
+    miss, hit = (ask(priced, key, temperature=0) for _ in range(2))
+    assert (miss["cached"], miss["cost_nanos"]) == (0, 4 * INPUT + 8 * OUTPUT)
+    assert (hit["cached"], hit["cost_nanos"], hit["completion_tokens"]) == (1, 0, 8)
 
 
 def test_what_fails_is_free(priced: Server, api_key: str) -> None:
