@@ -18,13 +18,14 @@ RANGES = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "90d": 90 * DA
 DEFAULT_RANGE = "7d"
 LONGEST = 3660 * DAY
 HOURLY_UP_TO = 2 * DAY
+STEPS: tuple[Width, ...] = ("minute", "hour", "day")
 SOURCES = ("api", "playground", "batch")
 
 
 @dataclass(frozen=True, slots=True)
 class UsageFilters:
-    """``start`` <= when < ``end``, in UTC, both whole minutes, hours or days as ``step`` says: the width of
-    one point of a series. ``None`` and ``""`` filter nothing."""
+    """``start`` <= when < ``end``, in UTC, both whole minutes, hours or days as ``step`` says, one of
+    STEPS: the width of one point of a series. ``None`` and ``""`` filter nothing."""
 
     user_id: int | None  # None: everybody's, for an administrator
     start: datetime

@@ -7,15 +7,18 @@ both or neither. A rollup's id says what it is of.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import transaction
+from django.db import connection, transaction
 
 from apikeys.models import NOT_ROLLED_UP, SUMS, UsageRecord, UsageRollup, Width
 from apikeys.sketches import Sketch
+from apikeys.spans import begin_of
 from apikeys.totals import Totals, totals_of
 
 _NAMESPACE = uuid.UUID("5f1f4b3e-6a0c-4a57-9d0e-3c1b7f0a9d52")
@@ -61,6 +64,7 @@ class Tally:
 
 
 Tallies = Mapping[Whose, Tally]
+Values = Sequence[Any]  # of one statement
 
 
 def roll_up(limit: int) -> int:
@@ -73,40 +77,50 @@ def roll_up(limit: int) -> int:
 
 
 def _tallies(records: Iterable[UsageRecord]) -> dict[Whose, Tally]:
-    """By minute, hour and day; of every caller, and of everybody together."""
-    minutes: dict[Whose, Tally] = {}
+    """Of every width, of every caller, and of everybody together."""
+    tallies: dict[Whose, Tally] = {}
     for record in records:
-        minutes.setdefault(_minute_of(record), Tally()).count(record)
-    hours = _merged(minutes, lambda whose: replace(whose, width="hour", start=whose.start.replace(minute=0)))
-    days = _merged(hours, lambda whose: replace(whose, width="day", start=whose.start.replace(hour=0)))
-    callers = minutes | hours | days
+        tallies.setdefault(_minute_of(record), Tally()).count(record)
+    callers = dict(tallies)
+    for width in ("hour", "day", "week"):
+        tallies = _merged(tallies, partial(_widened, width=width))
+        callers |= tallies
     together = _merged(callers, lambda whose: replace(whose, user_id=None, project_id=None, key_id=None))
     return callers | together
 
 
 def _minute_of(record: UsageRecord) -> Whose:
-    start = record.started_at.astimezone(UTC).replace(second=0, microsecond=0)
+    start = begin_of(record.started_at.astimezone(UTC), "minute")
     caller = (record.user_id, record.project_id, record.key_id)
     return Whose("minute", start, *caller, record.source, record.model)
 
 
-def _merged(tallies: Tallies, coarser: Callable[[Whose], Whose]) -> dict[Whose, Tally]:
+def _widened(whose: Whose, width: Width) -> Whose:
+    return replace(whose, width=width, start=begin_of(whose.start, width))
+
+
+def _merged(tallies: Tallies, wider: Callable[[Whose], Whose]) -> dict[Whose, Tally]:
     merged: dict[Whose, Tally] = {}
     for whose, tally in tallies.items():
-        merged.setdefault(coarser(whose), Tally()).merge(tally)
+        merged.setdefault(wider(whose), Tally()).merge(tally)
     return merged
 
 
 def _add(records: list[UsageRecord], tallies: Tallies) -> bool:
-    """False, with nothing added, when another process has rolled up some of ``records`` meanwhile."""
+    """False, with nothing added, when another process has meanwhile rolled up some of ``records``, or others
+    into the same rollups. All that takes time is done before the write lock is taken."""
+    by_id = {whose.id: (whose, tally) for whose, tally in tallies.items()}
+    known = UsageRollup.objects.in_bulk(list(by_id))
+    changed = [_change(rollup, by_id[rollup.pk][1]) for rollup in known.values()]
+    added = [_row(pk, whose, tally) for pk, (whose, tally) in by_id.items() if pk not in known]
     with transaction.atomic():
         _lock()
         fresh = UsageRecord.objects.filter(NOT_ROLLED_UP, pk__in=[record.pk for record in records])
-        if fresh.update(rolled_up=True) < len(records):
-            transaction.set_rollback(True)
-            return False
-        _store(tallies)
-    return True
+        alone = (
+            fresh.update(rolled_up=True) == len(records) and _write(_CHANGE, changed) and _write(_ADD, added)
+        )
+        transaction.set_rollback(not alone)
+    return alone
 
 
 def _lock() -> None:
@@ -115,28 +129,42 @@ def _lock() -> None:
     ContentType.objects.select_for_update().get(app_label="apikeys", model="usagerollup")
 
 
-def _store(tallies: Tallies) -> None:
-    by_id = {whose.id: (whose, tally) for whose, tally in tallies.items()}
-    known = UsageRollup.objects.in_bulk(list(by_id))
-    rollups = [known.get(each) or _new(each, whose) for each, (whose, _) in by_id.items()]
-    for rollup in rollups:
-        _merge_into(rollup, by_id[rollup.pk][1])
-    UsageRollup.objects.bulk_create(
-        rollups,
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=[*SUMS, "durations", "ttfts"],
-    )
+_TABLE = UsageRollup._meta.db_table
+_NAMED = ("id", *Whose.__slots__)
+_ADDED_UP = (*SUMS, "durations", "ttfts")
+_VALUES = ", ".join(["%s"] * (len(_NAMED) + len(_ADDED_UP)))
+_ADD = f"INSERT INTO {_TABLE} ({', '.join(_NAMED + _ADDED_UP)}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608
+# As it was when it was read: requests grow whenever something is added.
+_CHANGE = f"UPDATE {_TABLE} SET {' = %s, '.join(_ADDED_UP)} = %s WHERE id = %s AND requests = %s"  # noqa: S608
 
 
-def _new(identity: uuid.UUID, whose: Whose) -> UsageRollup:
-    return UsageRollup(id=identity, **{name: getattr(whose, name) for name in Whose.__slots__})
+def _write(statement: str, rows: Sequence[Values]) -> bool:
+    """Whether every one of ``rows`` was written. The ORM would hold the write lock several times as long."""
+    if not rows:
+        return True
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, rows)
+        return bool(cursor.rowcount == len(rows))
 
 
-def _merge_into(rollup: UsageRollup, tally: Tally) -> None:
-    for name in SUMS:
-        setattr(rollup, name, getattr(rollup, name) + getattr(tally.totals, name))
+def _change(rollup: UsageRollup, tally: Tally) -> Values:
+    """The values of _CHANGE."""
+    sums = [getattr(rollup, name) + getattr(tally.totals, name) for name in SUMS]
     for name in ("durations", "ttfts"):
-        sketch = Sketch(bytes(getattr(rollup, name)))
-        sketch.merge(getattr(tally, name))
-        setattr(rollup, name, sketch.pack())
+        getattr(tally, name).merge_packed(bytes(getattr(rollup, name)))
+    return (*sums, *_packed(tally), _in_database("id", rollup.pk), rollup.requests)
+
+
+def _row(identity: uuid.UUID, whose: Whose, tally: Tally) -> Values:
+    """The values of _ADD."""
+    named = [_in_database(name, getattr(whose, name)) for name in Whose.__slots__]
+    sums = [getattr(tally.totals, name) for name in SUMS]
+    return (_in_database("id", identity), *named, *sums, *_packed(tally))
+
+
+def _packed(tally: Tally) -> tuple[bytes, bytes]:
+    return tally.durations.pack(), tally.ttfts.pack()
+
+
+def _in_database(name: str, value: Any) -> Any:
+    return UsageRollup._meta.get_field(name).get_db_prep_save(value, connection)  # type: ignore[union-attr]

@@ -14,11 +14,12 @@ from apikeys.models.keys import ApiKey
 from apikeys.models.prices import from_nanos
 from apikeys.models.projects import Project
 
-Width = Literal["minute", "hour", "day"]
+Width = Literal["minute", "hour", "day", "week"]
 WIDTHS: dict[Width, timedelta] = {
     "minute": timedelta(minutes=1),
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
 }
 CLIENT_LEFT = 499  # nginx's status for a client that did not wait for the answer
 NOT_ROLLED_UP = models.Q(rolled_up=False)
@@ -101,8 +102,9 @@ SUMS = (
 
 
 class UsageRollup(models.Model):
-    """What one caller used of one model in one minute, hour or day (UTC); where ``user`` is NULL, what all of
-    them used together. Rows are made in ``rollups.py``, which counts every record once in each of the six.
+    """What one caller used of one model in one minute, hour, day or week (UTC, from Monday); where ``user``
+    is NULL, what all of them used together. Rows are made in ``rollups.py``, which counts every record once
+    in each of the eight.
 
     ``durations`` and ``ttfts`` are sketches, of successful requests, in milliseconds.
     """

@@ -13,8 +13,7 @@ from rest_framework.response import Response
 
 from apikeys import queries
 from apikeys.errors import PermissionDenied
-from apikeys.filters import RANGES, SOURCES, UsageFilters, parse_filters
-from apikeys.models import WIDTHS
+from apikeys.filters import RANGES, SOURCES, STEPS, UsageFilters, parse_filters
 from apikeys.totals import Totals
 from console.api.credentials import caller_of, person_of, projects_of
 from console.api.openapi import describes
@@ -98,7 +97,7 @@ class UsageSerializer(serializers.Serializer[Any]):
     previous = serializers.URLField(allow_null=True)
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
-    step = serializers.ChoiceField(choices=list(WIDTHS))
+    step = serializers.ChoiceField(choices=STEPS)
     totals = SumsSerializer()
     results = UsageRowSerializer(many=True)
 

@@ -4,14 +4,17 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
 from apikeys import keys
+from apikeys import rollups as rollups_module
 from apikeys.filters import parse_filters
 from apikeys.models import WIDTHS, ApiKey, UsageRecord, UsageRollup
 from apikeys.queries import usage_by_model, usage_series, usage_summary
@@ -59,7 +62,7 @@ def test_a_rollup_holds_one_hour_of_one_key_and_model(recorded: Record) -> None:
     assert len(Sketch(bytes(rollup.durations))) == 1  # the failed one is not in it
 
 
-@pytest.mark.parametrize(("width", "starts"), [("minute", 3), ("hour", 2), ("day", 1)])
+@pytest.mark.parametrize(("width", "starts"), [("minute", 3), ("hour", 2), ("day", 1), ("week", 1)])
 def test_every_width_counts_every_record_once_for_each_and_for_all(
     width: str, starts: int, recorded: Record
 ) -> None:
@@ -110,6 +113,20 @@ def test_records_in_any_order_and_batches_make_the_same_rollups(recorded: Record
     assert rollups() == at_once
 
 
+def test_weeks_of_an_older_site_are_made_from_its_days(recorded: Record) -> None:
+    recorded(
+        *(
+            make_event(key_id=days % 2, duration_ms=30 * days, started_at=NOON + timedelta(days=days))
+            for days in range(20)
+        )
+    )
+    roll_up_usage()
+    before = rollups()
+    UsageRollup.objects.filter(width="week").delete()
+    import_module("apikeys.migrations.0017_weeks").add_weeks(apps, None)
+    assert rollups() == before
+
+
 def test_more_than_one_batch_is_rolled_up(db: None) -> None:
     fields = record_fields()
     rows = [UsageRecord(**{**fields, "request_id": f"many-{number}"}) for number in range(2 * BATCH + 1)]
@@ -135,7 +152,34 @@ def test_two_rollups_at_once_count_every_record_once() -> None:
         thread.join()
     for rollup in UsageRollup.objects.all():
         assert rollup.requests == len(Sketch(bytes(rollup.durations))) == 3 * BATCH
-    assert UsageRollup.objects.count() == 6
+    assert UsageRollup.objects.count() == 8
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_others_add_meanwhile_is_not_overwritten(
+    recorded: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = rollups_module._change
+    others = iter([threading.Thread(target=roll_up_late_record)])
+
+    def change_after_others(*arguments: Any) -> Any:
+        for thread in others:  # once: between reading and writing
+            recorded(make_event(started_at=NOON + timedelta(seconds=1)))
+            thread.start()
+            thread.join()
+        return change(*arguments)
+
+    recorded(make_event())
+    roll_up_usage()
+    monkeypatch.setattr(rollups_module, "_change", change_after_others)
+    recorded(make_event(started_at=NOON + timedelta(seconds=2)))
+    roll_up_usage()
+    assert {rollup.requests for rollup in UsageRollup.objects.all()} == {3}
+
+
+def roll_up_late_record() -> None:
+    rollups_module.roll_up(1)
+    connection.close()
 
 
 def test_pruned_days_stay_on_the_dashboard(recorded: Record, settings: Settings) -> None:
@@ -168,11 +212,8 @@ def test_rollups_by_minute_and_hour_are_pruned_and_days_stay(recorded: Record, s
     roll_up_usage()
     prune_usage()
     of_all = UsageRollup.objects.filter(user=None)
-    assert {width: of_all.filter(width=width).count() for width in WIDTHS} == {
-        "minute": 1,
-        "hour": 2,
-        "day": 3,
-    }
+    kept = {width: sum(row.requests for row in of_all.filter(width=width)) for width in WIDTHS}
+    assert kept == {"minute": 1, "hour": 2, "day": 3, "week": 3}
 
 
 def test_each_expired_key_is_logged_once(user: User, caplog: pytest.LogCaptureFixture) -> None:
