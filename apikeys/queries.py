@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.db.models import F, IntegerField, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
@@ -21,7 +21,12 @@ from django.db.models.functions import Trunc
 from apikeys.filters import UsageFilters
 from apikeys.models import NOT_ROLLED_UP, WIDTHS, ApiKey, Project, UsageRecord, UsageRollup
 from apikeys.sketches import Sketch
+from apikeys.spans import Span, spans_of
 from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Totals, group
+
+LISTED = 50  # rows of a ranking: more than a person reads, and few to look up
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,15 @@ class Summary:
 class Point:
     start: datetime
     totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(Generic[Row]):
+    """The busiest first, LISTED of them at most; ``others`` that are not listed have ``rest`` together."""
+
+    rows: list[Row]
+    others: int
+    rest: Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,41 +100,36 @@ def usage_series(filters: UsageFilters) -> list[Point]:
     return [Point(start, totals.get(start, Totals())) for start in starts]
 
 
-def usage_by_key(filters: UsageFilters) -> list[KeyUsage]:
-    """The busiest first."""
-    totals = _totals_by(filters, "key_id")
-    keys = ApiKey.objects.in_bulk([key_id for key_id in totals if key_id is not None])
-    rows = [KeyUsage(key_id, keys.get(key_id), subtotal) for key_id, subtotal in totals.items()]
-    return sorted(rows, key=lambda row: row.totals.requests, reverse=True)
+def usage_by_key(filters: UsageFilters) -> Ranking[KeyUsage]:
+    ranking = _ranking(filters, "key_id")
+    keys = ApiKey.objects.in_bulk([key_id for key_id, _ in ranking.rows if key_id is not None])
+    return _with_rows(ranking, lambda key_id, totals: KeyUsage(key_id, keys.get(key_id), totals))
 
 
-def usage_by_model(filters: UsageFilters) -> list[ModelUsage]:
-    """The busiest first."""
-    rows = [ModelUsage(model, subtotal) for model, subtotal in _totals_by(filters, "model").items()]
-    return sorted(rows, key=lambda row: row.totals.requests, reverse=True)
+def usage_by_model(filters: UsageFilters) -> Ranking[ModelUsage]:
+    return _with_rows(_ranking(filters, "model"), ModelUsage)
 
 
-def usage_by_project(filters: UsageFilters) -> list[ProjectUsage]:
-    """The busiest first."""
-    totals = _totals_by(filters, "project_id")
-    projects = Project.objects.select_related("personal_of").in_bulk(list(totals))
-    rows = [ProjectUsage(projects.get(project_id), subtotal) for project_id, subtotal in totals.items()]
-    return sorted(rows, key=lambda row: row.totals.requests, reverse=True)
+def usage_by_project(filters: UsageFilters) -> Ranking[ProjectUsage]:
+    ranking = _ranking(filters, "project_id")
+    projects = Project.objects.select_related("personal_of").in_bulk([pk for pk, _ in ranking.rows])
+    return _with_rows(ranking, lambda pk, totals: ProjectUsage(projects.get(pk), totals))
 
 
 def usage_by(filters: UsageFilters, *names: str) -> dict[tuple[Any, ...], Totals]:
     """Totals for each combination of values of ``names``: fields that records and rollups share, or
     ``start``."""
     together = _is_about_everybody(filters) and not {"key_id", "project_id"} & set(names)
+    spans = [_in_steps(filters)] if "start" in names else _widest(filters)
     of_rollup: dict[str, Combinable] = {f"group_{name}": F(name) for name in names}
     of_record = dict(of_rollup)
     if "start" in names:
         of_record["group_start"] = Trunc("started_at", filters.step, tzinfo=UTC)
-    rolled_up = group(_rollups(filters, together), SUMS_OF_ROLLUPS, **of_rollup)
+    rolled_up = [group(_rollups(filters, span, together), SUMS_OF_ROLLUPS, **of_rollup) for span in spans]
     not_rolled_up = group(_records(filters).filter(NOT_ROLLED_UP), SUMS_OF_RECORDS, **of_record)
     totals: dict[tuple[Any, ...], Totals] = {}
     # One statement sees one moment: between two, a rollup could move records from one side to the other.
-    for row in rolled_up.union(not_rolled_up, all=True):
+    for row in not_rolled_up.union(*rolled_up, all=True):
         whose, sums = row[: len(names)], row[len(names) :]
         totals[whose] = totals.get(whose, Totals()) + Totals(*map(int, sums))
     return totals
@@ -171,10 +180,18 @@ def _records(filters: UsageFilters) -> QuerySet[UsageRecord]:
     return queryset.filter(_who_and_what(filters))
 
 
-def _rollups(filters: UsageFilters, together: bool) -> QuerySet[UsageRollup]:
+def _in_steps(filters: UsageFilters) -> Span:
+    return Span(filters.step, filters.start, filters.end)
+
+
+def _widest(filters: UsageFilters) -> list[Span]:
+    return list(spans_of(filters.start, filters.end, filters.step))
+
+
+def _rollups(filters: UsageFilters, span: Span, together: bool) -> QuerySet[UsageRollup]:
     """``together``: of everybody, where nobody asks for one of them: a few rows instead of one for each."""
     queryset = UsageRollup.objects.filter(
-        width=filters.step, start__gte=filters.start, start__lt=filters.end, user_id__isnull=together
+        width=span.width, start__gte=span.start, start__lt=span.end, user_id__isnull=together
     )
     return queryset.filter(_who_and_what(filters))
 
@@ -199,16 +216,29 @@ def _totals_by(filters: UsageFilters, name: str) -> dict[Any, Totals]:
     return {whose[0]: totals for whose, totals in usage_by(filters, name).items()}
 
 
+def _ranking(filters: UsageFilters, name: str) -> Ranking[tuple[Any, Totals]]:
+    rows = sorted(_totals_by(filters, name).items(), key=lambda row: row[1].requests, reverse=True)
+    rest = [totals for _, totals in rows[LISTED:]]
+    return Ranking(rows[:LISTED], len(rest), sum(rest, Totals()))
+
+
+def _with_rows(ranking: Ranking[tuple[Any, Totals]], row: Callable[[Any, Totals], Row]) -> Ranking[Row]:
+    return Ranking([row(whose, totals) for whose, totals in ranking.rows], ranking.others, ranking.rest)
+
+
 def _latencies(filters: UsageFilters) -> tuple[Latency, Latency]:
     """Of whole requests, and of their first tokens."""
     duration, ttft = Sketch(), Sketch()
     together = _is_about_everybody(filters)
     nothing = Value(None, output_field=IntegerField())
-    rolled_up = _rollups(filters, together).values_list("durations", "ttfts", nothing, nothing)
+    rolled_up = [
+        _rollups(filters, span, together).values_list("durations", "ttfts", nothing, nothing)
+        for span in _widest(filters)
+    ]
     fresh = _records(filters).filter(NOT_ROLLED_UP, status__lt=400)
     not_rolled_up = fresh.values_list(nothing, nothing, "duration_ms", "ttft_ms")
     packed: list[tuple[bytes, bytes]] = []
-    for durations, ttfts, duration_ms, ttft_ms in rolled_up.union(not_rolled_up, all=True):
+    for durations, ttfts, duration_ms, ttft_ms in rolled_up[0].union(*rolled_up[1:], not_rolled_up, all=True):
         if durations is not None:
             packed.append((durations, ttfts))
             continue

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from apikeys import queries
 from apikeys.filters import RANGES, SOURCES, UsageFilters, parse_filters
 from apikeys.models import ApiKey, Project
+from apikeys.queries import ModelUsage, Ranking
 from apikeys.roles import may, role_in
 from console.charts import chart_columns
 from console.requests import PersonRequest, person_required
@@ -24,7 +25,7 @@ LATEST = 10  # requests listed one by one
 @require_safe
 def usage(request: PersonRequest) -> HttpResponse:
     filters, problems = _filters(request)
-    series = queries.usage_series(filters)
+    series, by_model = queries.usage_series(filters), queries.usage_by_model(filters)
     context = {
         "filters": filters,
         "problems": problems,
@@ -34,11 +35,11 @@ def usage(request: PersonRequest) -> HttpResponse:
         "chart": chart_columns(series, filters),
         "busy_points": [point for point in reversed(series) if point.totals.requests],
         "by_key": queries.usage_by_key(filters),
-        "by_model": queries.usage_by_model(filters),
+        "by_model": by_model,
         "by_project": queries.usage_by_project(filters),
         "latest": queries.usage_records(filters)[:LATEST],
         "snippets": quick_start(request),
-        **_choices(request, filters),
+        **_choices(request, filters, by_model),
     }
     return render(request, "console/usage.html", context)
 
@@ -64,16 +65,16 @@ def _filters(request: PersonRequest) -> tuple[UsageFilters, list[str]]:
     return filters, problems
 
 
-def _choices(request: PersonRequest, filters: UsageFilters) -> dict[str, Any]:
+def _choices(request: PersonRequest, filters: UsageFilters, by_model: Ranking[ModelUsage]) -> dict[str, Any]:
     """What the filter form offers: only what leads somewhere."""
     keys = ApiKey.objects.order_by("name")
     if filters.project_id is not None:
         keys = keys.filter(project=filters.project_id)
-    any_model = queries.usage_by_model(replace(filters, model=""))
+    any_model = queries.usage_by_model(replace(filters, model="")) if filters.model else by_model
     return {
         "ranges": list(RANGES),
         "sources": SOURCES,
         "projects": Project.objects.filter(members=request.user),
         "keys": keys if filters.user_id is None else keys.filter(owner=request.user),
-        "models": sorted(row.model for row in any_model),
+        "models": sorted(row.model for row in any_model.rows),
     }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from apikeys import keys
 from apikeys.filters import UsageFilters, parse_filters
 from apikeys.models import ApiKey, Project, UsageRecord
 from apikeys.queries import (
+    LISTED,
     Latency,
     usage_by_key,
     usage_by_model,
@@ -61,8 +63,8 @@ def test_no_usage_is_zero_not_an_error(db: None) -> None:
     assert summary.totals == Totals()
     assert summary.duration == summary.ttft == Latency(None, None)
     assert len(usage_series(filters())) == 7
-    assert usage_by_key(filters()) == []
-    assert usage_by_model(filters()) == []
+    assert usage_by_key(filters()).rows == []
+    assert usage_by_model(filters()).rows == []
 
 
 def test_the_summary_adds_up_everything(record: Record) -> None:
@@ -135,8 +137,8 @@ def test_filters_narrow_every_query(record: Record, minted: Minted) -> None:
         wanted = filters(query)
         assert usage_summary(wanted).totals.requests == count
         assert sum(point.totals.requests for point in usage_series(wanted)) == count
-        assert sum(row.totals.requests for row in usage_by_key(wanted)) == count
-        assert sum(row.totals.requests for row in usage_by_model(wanted)) == count
+        assert sum(row.totals.requests for row in usage_by_key(wanted).rows) == count
+        assert sum(row.totals.requests for row in usage_by_model(wanted).rows) == count
         assert usage_records(wanted).count() == count
 
 
@@ -171,10 +173,25 @@ def test_an_hour_goes_by_the_minute(record: Record) -> None:
     assert [point.totals.requests for point in points] == [1, *[0] * 58, 2]
 
 
+@pytest.mark.parametrize("user_id", [1, None])
+def test_every_period_counts_what_began_in_it(user_id: int | None, record: Record) -> None:
+    first = datetime(2026, 3, 1, tzinfo=UTC)
+    days = [first + timedelta(days=number, hours=number % 24) for number in range(60)]
+    record(*(make_event(key_id=1 + number % 3, started_at=at) for number, at in enumerate(days)))
+    for start, length in ((0, 60), (0, 1), (1, 7), (3, 30), (7, 14), (20, 40)):
+        dates = (first + timedelta(days=start), first + timedelta(days=start + length - 1))
+        period = {name: str(at.date()) for name, at in zip(("from", "to"), dates, strict=True)}
+        asked = filters(period, user_id=user_id)
+        expected = Counter(1 + number % 3 for number in range(start, start + length))
+        assert {row.key_id: row.totals.requests for row in usage_by_key(asked).rows} == expected
+        assert usage_summary(asked).totals.requests == length
+        assert sum(point.totals.requests for point in usage_series(asked)) == length
+
+
 def test_projects_are_told_apart(record: Record, user: User) -> None:
     project = Project.objects.get(personal_of=user)
     record(make_event(project_id=project.pk), make_event(project_id=project.pk), make_event(project_id=99))
-    rows = usage_by_project(filters())
+    rows = usage_by_project(filters()).rows
     assert [(row.project, row.totals.requests) for row in rows] == [(project, 2), (None, 1)]
     wanted = filters({"project": str(project.pk)}, user_id=None)
     assert usage_summary(wanted).totals.requests == usage_records(wanted).count() == 2
@@ -188,7 +205,7 @@ def test_breakdowns_put_the_busiest_first(record: Record, user: User) -> None:
         *(make_event(source="playground", model="big") for _ in range(2)),
         make_event(key_id=424_242, model="gone"),
     )
-    by_key = usage_by_key(filters())
+    by_key = usage_by_key(filters()).rows
     assert [(row.key_id, row.totals.requests) for row in by_key][:2] == [(busy.pk, 3), (None, 2)]
     assert {row.key_id: row.key for row in by_key} == {
         busy.pk: busy,
@@ -196,8 +213,18 @@ def test_breakdowns_put_the_busiest_first(record: Record, user: User) -> None:
         None: None,
         424_242: None,
     }
-    busiest = usage_by_model(filters())[0]
+    busiest = usage_by_model(filters()).rows[0]
     assert (busiest.model, busiest.totals.requests) == ("big", 5)
+
+
+def test_what_is_not_listed_is_added_together(record: Record) -> None:
+    record(
+        *(make_event(key_id=key_id) for key_id in range(LISTED + 3) for _ in range(2 if key_id > 2 else 1))
+    )
+    ranking = usage_by_key(filters())
+    assert [row.totals.requests for row in ranking.rows] == [2] * LISTED
+    assert (ranking.others, ranking.rest.requests, ranking.rest.prompt_tokens) == (3, 3, 30)
+    assert usage_by_model(filters()).others == 0
 
 
 @pytest.mark.embedded

@@ -14,6 +14,7 @@ from django.utils import timezone
 from apikeys import keys
 from apikeys.models import ApiKey, Membership, Project, UsageRecord
 from apikeys.projects import personal_project
+from apikeys.queries import LISTED
 from console.models import User
 
 USAGE = "/console/usage/"
@@ -122,13 +123,21 @@ def test_a_projects_usage_is_for_its_members(as_person: Client, person: User, ad
     assert as_person.get(USAGE).context["summary"].totals.requests == 0
 
 
+def test_keys_that_are_many_are_listed_in_part(as_person: Client, person: User) -> None:
+    for number in range(LISTED + 2):
+        record(person, f"req-{number}", source="api", key_id=number + 1000, project_id=1)
+    page = as_person.get(USAGE).content.decode()
+    assert page.count("Deleted key") == LISTED
+    assert "2 more" in page
+
+
 def test_projects_of_others_are_told_apart_by_their_owners(
     as_administrator: Client, person: User, administrator: User
 ) -> None:
     record(person, "req-1")
     record(administrator, "req-2")
     page = as_administrator.get(USAGE + "?people=all")
-    assert len(page.context["by_project"]) == 2
+    assert len(page.context["by_project"].rows) == 2
     assert person.email in page.content.decode()
 
 
