@@ -123,11 +123,13 @@ def _list_of(shape: Json) -> Json:
 def _describes(
     operation: str, summary: str, description: str, answer: Any, *statuses: int, **more: Any
 ) -> Callable[[View], View]:
+    """``answer``: that of 200, or as ``extend_schema`` takes several."""
+    answers = answer if isinstance(answer, dict) else {200: answer}
     decorate: Callable[[View], View] = extend_schema(
         operation_id=operation,
         summary=summary,
         description=description,
-        responses={200: answer, **refusals(401, *statuses)},
+        responses={**answers, **refusals(401, *statuses)},
         tags=["Batches"],
         **more,
     )
