@@ -108,6 +108,8 @@ class Reply:
             request = parse_chat_request({**self._frame.body, "stream": True})
             if request.sampling.n != 1:
                 raise BadRequest("The playground shows one answer: leave 'n' out.", param="n")
+            if request.tools is not None:
+                raise BadRequest("The playground shows text: leave 'tools' out.", param="tools")
         except BadRequest as error:
             raise await refuse(
                 self._caller, error, request_id=self._request_id, endpoint=SOCKET_PATH

@@ -7,7 +7,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apikeys.errors import ServiceError
@@ -15,6 +15,8 @@ from serving.completions import CompletionStream, Delta, Usage
 from serving.engine.core import TokenLogprobs
 from serving.errors import to_sse
 from serving.logprobs import prompt_logprobs, text_logprobs
+from serving.messages import ToolCall
+from serving.tools.parser import CallPiece
 
 Json = dict[str, Any]
 
@@ -29,6 +31,7 @@ class Choice:
     stop_string: str | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
+    calls: list[ToolCall] = field(default_factory=list)
 
     @property
     def likelihood(self) -> float:
@@ -37,10 +40,19 @@ class Choice:
 
     def take(self, delta: Delta) -> None:
         self.text += delta.text
+        for piece in delta.pieces:
+            if isinstance(piece, CallPiece):
+                self._take_call(piece)
         self.logprobs += delta.logprobs
         self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
         self.finish_reason = delta.finish_reason
         self.stop_string = delta.stop_string
+
+    def _take_call(self, piece: CallPiece) -> None:
+        if piece.id:
+            self.calls.append(ToolCall(piece.id, piece.name, ""))
+        last = self.calls[-1]
+        self.calls[-1] = replace(last, arguments=last.arguments + piece.arguments)
 
 
 def likeliest(choices: list[Choice], n: int, best_of: int) -> list[Choice]:

@@ -7,6 +7,7 @@ CompletionStream: tokens → text → stop strings → Deltas; ``close`` settles
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -26,10 +27,12 @@ from serving.engine.detokenizer import Detokenizer, StopMatcher
 from serving.engine.errors import EngineError
 from serving.errors import GenerationFailed, from_engine
 from serving.logprobs import UNKNOWN
+from serving.messages import Message
 from serving.prompts import TokenizedPrompt, prompt_param, takes_no_time, tokenize
 from serving.receipts import Receipt, admitted
 from serving.sampling import Sampling
 from serving.schemas import CompletionRequest
+from serving.tools.parser import CallParser, Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Delta:
     stop_string: str | None = None  # the one that finished it
     logprobs: tuple[TokenLogprobs, ...] = ()  # of ``token_ids``, if asked for; with echo the prompt's too
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None  # from its second token on, if asked for
+    pieces: tuple[Piece, ...] = ()  # the text in its order with the calls of tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,13 @@ async def start_completion(
 
 def _asked(request: CompletionRequest | ChatRequest) -> object:
     if isinstance(request, ChatRequest):
-        return [asdict(message) for message in request.messages]
+        return [_told(message) for message in request.messages]
     return list(request.prompts)
+
+
+def _told(message: Message) -> dict[str, object]:
+    calls = [asdict(call) for call in message.calls]
+    return {"role": message.role, "content": message.content, **({"calls": calls} if calls else {})}
 
 
 async def refuse(caller: Caller, error: ServiceError, *, request_id: str, endpoint: str) -> ServiceError:
@@ -111,16 +120,25 @@ class _Choice:
     """One sequence on its way to text."""
 
     def __init__(
-        self, index: int, request: GenerationRequest, backend: Backend, sampling: Sampling, echo: str
+        self,
+        index: int,
+        request: GenerationRequest,
+        backend: Backend,
+        sampling: Sampling,
+        prompt: TokenizedPrompt,
     ) -> None:
         self.index = index
         self.request = request
         self.completion_tokens = 0
         self.finish_reason: str | None = None
-        self.said = ""  # so far
+        self.said, self.news = "", ""  # all text so far, and the latest of it: calls as the model wrote them
         self._sampling = sampling
-        self._echo = echo
-        self._detokenizer = Detokenizer(backend.tokenizer.decode)
+        self._echo = prompt.echo
+        self._detokenizer, self._calls = Detokenizer(backend.tokenizer.decode), None
+        if prompt.dialect is not None:
+            decode = functools.partial(backend.tokenizer.decode, shown=prompt.dialect.shown)
+            self._detokenizer = Detokenizer(decode)
+            self._calls = CallParser(prompt.dialect.format, request.request_id)
         self._stops = StopMatcher(sampling.stop)
 
     def echo(self) -> Delta | None:
@@ -153,6 +171,12 @@ class _Choice:
         used: int,
         reason: str | None,
     ) -> Delta:
+        self.news = text
+        pieces: list[Piece] = [text] if text else []
+        if self._calls is not None:
+            pieces = self._calls.feed(text) + (self._calls.finish() if reason is not None else [])
+            text = "".join(piece for piece in pieces if isinstance(piece, str))
+            reason = "tool_calls" if reason == "stop" and self._calls.has_called else reason
         self.finish_reason = reason
         return Delta(
             self.index,
@@ -162,6 +186,7 @@ class _Choice:
             self._stops.matched,
             told + (output.logprobs or ())[:used],
             output.prompt_logprobs if self._sampling.prompt_logprobs is not None else None,
+            tuple(pieces),
         )
 
     def _echoed_logprobs(self, output: SequenceOutput) -> tuple[TokenLogprobs, ...]:
@@ -192,6 +217,7 @@ class CompletionStream:
         self._receipt = receipt
         self._backend = backend
         self.tokenizer = backend.tokenizer
+        self.may_call = any(prompt.dialect is not None for prompt in prompts)
         try:
             self._choices = _choices(request, receipt, backend, prompts)
             self._generation = backend.generate([choice.request for choice in self._choices.values()])
@@ -265,7 +291,7 @@ class CompletionStream:
             self._outputs.append(replace(output, request_id=str(choice.index), times=None))
         delta = choice.take(output)
         if self._receipt.caller.keeps_content:
-            choice.said += delta.text
+            choice.said += choice.news
         self._ready.append(delta)
         if delta.finish_reason is not None and output.finish_reason is None:
             self._backend.abort(output.request_id)
@@ -284,7 +310,8 @@ class CompletionStream:
         if self._error is not None:
             self._receipt.write(self._error.status, "error", self._error.code or "")
         elif all(reasons):
-            self._receipt.write(200, "length" if "length" in reasons else "stop")
+            ends = (reason for reason in ("length", "tool_calls") if reason in reasons)
+            self._receipt.write(200, next(ends, "stop"))
         else:
             self._receipt.write(CLIENT_LEFT, "abort")
         self._settled.set_result(None)
@@ -318,5 +345,5 @@ def _choices(
                 owner=receipt.caller.owner,
                 priority=receipt.caller.priority,
             )
-            choices[sequence.request_id] = _Choice(index, sequence, backend, sampling, prompt.echo)
+            choices[sequence.request_id] = _Choice(index, sequence, backend, sampling, prompt)
     return choices

@@ -131,13 +131,15 @@ def wrong_type(path: str, wanted: str, value: Any) -> BadRequest:
     return BadRequest(f"'{path}' must be {wanted}, not {_kind(value)}.", param=path)
 
 
+def missing_parameter(path: str) -> BadRequest:
+    return BadRequest(f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter")
+
+
 def _parse_field(field: Field, value: Any, path: str) -> Any:
     if value is not None:
         return field.parse(value, path)
     if field.required:
-        raise BadRequest(
-            f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter"
-        )
+        raise missing_parameter(path)
     return field.default
 
 

@@ -17,9 +17,27 @@ READS_TEXT = "Its models read text."
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """``arguments`` is what the model wrote: a JSON object, unless it was cut short."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
+    """``calls`` are an assistant's; ``call_id`` says which of them a message of the role "tool" answers."""
+
     role: str
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
+
+    @property
+    def characters(self) -> int:
+        """How long it is, at the least, in a prompt."""
+        return len(self.content) + sum(len(call.arguments) for call in self.calls)
 
 
 def parse_array(value: Any, path: str, parse: Callable[[Any, str], Item], of: str) -> tuple[Item, ...]:

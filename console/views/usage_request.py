@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
@@ -46,12 +48,18 @@ def _read(kept: RequestContent | None) -> Content | None:
         return None
 
 
+def _said(message: dict[str, Any]) -> str:
+    """Its text, and the calls of tools that an assistant made."""
+    calls = [f"{call['name']}({call['arguments']})" for call in message.get("calls", ())]
+    return "\n".join([message["content"], *calls]).strip("\n")
+
+
 def _parts(content: Content | None) -> list[dict[str, str]]:
     """What was asked, as texts with titles: messages have roles, prompts and inputs have none."""
     asked = content.asked if content else []
     items = asked if isinstance(asked, list) else [asked]
     return [
-        {"title": item["role"], "text": item["content"]}
+        {"title": item["role"], "text": _said(item)}
         if isinstance(item, dict)
         else {"title": _("Prompt"), "text": str(item)}
         for item in items

@@ -6,7 +6,6 @@ from drf_spectacular.utils import OpenApiExample
 
 from serving.chat.schemas import CHAT_FIELDS
 from serving.openapi import (
-    FINISH_REASON,
     HEAD,
     INTEGER,
     NOTHING,
@@ -14,18 +13,34 @@ from serving.openapi import (
     STREAMED,
     STRING,
     describes,
+    json_array,
     json_object,
     openai_answer,
 )
 
+CALL = json_object(
+    {
+        "id": STRING,
+        "type": {"type": "string", "enum": ["function"]},
+        "function": json_object({"name": STRING, "arguments": STRING}),
+    }
+)
 CHAT_COMPLETION = openai_answer(
     "chat.completion",
     json_object(
         {
             "index": INTEGER,
-            "message": json_object({"role": STRING, "content": STRING, "refusal": NULLABLE_STRING}),
+            "message": json_object(
+                {
+                    "role": STRING,
+                    "content": NULLABLE_STRING,
+                    "refusal": NULLABLE_STRING,
+                    "tool_calls": json_array(CALL),
+                },
+                ["role", "content", "refusal"],
+            ),
             "logprobs": NOTHING,
-            "finish_reason": FINISH_REASON,
+            "finish_reason": {"type": "string", "enum": ["stop", "length", "tool_calls"]},
         }
     ),
 )
@@ -38,6 +53,31 @@ CHAT_EXAMPLES = [
             "model": "open-autoglm-7b",
             "messages": [{"role": "user", "content": "Say hello."}],
             "max_completion_tokens": 100,
+        },
+    ),
+    OpenApiExample(
+        "A tool that the model must call",
+        request_only=True,
+        value={
+            "model": "open-autoglm-7b",
+            "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "get_weather",
+                        "description": "Tells the weather of a city.",
+                        "parameters": {
+                            "type": "object",
+                            "properties": {"city": {"type": "string"}},
+                            "required": ["city"],
+                            "additionalProperties": False,
+                        },
+                        "strict": True,
+                    },
+                }
+            ],
+            "tool_choice": "required",
         },
     ),
     OpenApiExample(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from serving.chat.tools import CALLS_FIELD, TOOL_FIELDS, take_tools
 from serving.engine.sampling.params import MAX_LOGPROBS
 from serving.errors import BadRequest
 from serving.fields import (
@@ -12,6 +13,7 @@ from serving.fields import (
     Refused,
     boolean,
     integer,
+    missing_parameter,
     object_schema,
     parse_boolean,
     parse_fields,
@@ -20,6 +22,7 @@ from serving.fields import (
 from serving.messages import Message, Tail, parse_array, text_or_parts
 from serving.sampling import SAMPLING_FIELDS, Sampling, make_sampling
 from serving.schemas import IGNORED, MODEL_FIELD, STREAM_FIELDS, include_usage
+from serving.tools.schemas import ToolUse
 
 ROLES = ("system", "developer", "user", "assistant")
 
@@ -32,6 +35,7 @@ class ChatRequest:
     stream: bool = False
     include_usage: bool = False
     tail: Tail = "answer"
+    tools: ToolUse | None = None
 
 
 def parse_chat_request(body: Any) -> ChatRequest:
@@ -53,6 +57,7 @@ def parse_chat_request(body: Any) -> ChatRequest:
         values["stream"],
         include_usage(values),
         parse_tail(values),
+        take_tools(values),
     )
 
 
@@ -74,14 +79,26 @@ def _parse_messages(value: Any, path: str) -> tuple[Message, ...]:
 def _parse_message(value: Any, path: str) -> Message:
     values = parse_fields(value, MESSAGE_FIELDS, IGNORED_IN_MESSAGE, at=path)
     role = "system" if values["role"] == "developer" else values["role"]
-    return Message(role, values["content"])
+    calls, call_id = values["tool_calls"], values["tool_call_id"]
+    if calls and role != "assistant":
+        raise BadRequest(f"'{path}.tool_calls' is for an assistant's messages.", param=f"{path}.tool_calls")
+    if call_id is not None and role != "tool":
+        raise BadRequest(f"'{path}.tool_call_id' is for a tool's messages.", param=f"{path}.tool_call_id")
+    if call_id is None and role == "tool":
+        raise missing_parameter(f"{path}.tool_call_id")
+    if values["content"] is None and not calls:
+        raise missing_parameter(f"{path}.content")
+    return Message(role, values["content"] or "", calls, call_id or "")
 
 
 MESSAGE_FIELDS: dict[str, Field | Refused] = {
-    "role": string("Who speaks.", required=True, choices=ROLES),
-    "content": text_or_parts("The text, or its parts.", ("text",), {"image_url", "input_audio", "file"}),
-    "tool_calls": Refused("It has no tools.", ([],)),
-    "function_call": Refused("It has no tools."),
+    "role": string("Who speaks.", required=True, choices=(*ROLES, "tool")),
+    "content": text_or_parts(
+        "The text, or its parts.", ("text",), {"image_url", "input_audio", "file"}, required=False
+    ),
+    "tool_calls": CALLS_FIELD,
+    "tool_call_id": string("Of the role tool: which call this answers."),
+    "function_call": Refused("Use tool_calls."),
     "audio": Refused("Its models write text."),
 }
 # Clients send the server's own messages back, with all that was in them.
@@ -117,11 +134,9 @@ CHAT_FIELDS: dict[str, Field | Refused] = {
     "logprobs": boolean(about="Tell how likely each token was."),
     "top_logprobs": integer(0, MAX_LOGPROBS, about="And so many of the likeliest ones at its place."),
     "prompt_logprobs": Refused("Use /v1/completions.", (False,)),
-    "tools": Refused("It has no tools.", ([],)),
-    "tool_choice": Refused("It has no tools.", ("none", "auto")),
-    "parallel_tool_calls": Refused("It has no tools.", (True, False)),
-    "functions": Refused("It has no tools.", ([],)),
-    "function_call": Refused("It has no tools.", ("none", "auto")),
+    **TOOL_FIELDS,
+    "functions": Refused("Use tools.", ([],)),
+    "function_call": Refused("Use tool_choice.", ("none", "auto")),
     "modalities": Refused("It writes text.", (["text"],)),
     "audio": Refused("It writes text."),
     "prediction": Refused("Leave it out."),

@@ -29,6 +29,8 @@ class Tokenizer:
         self._decoder_lock = threading.Lock()
         self._longest_token = max(map(len, inner.get_vocab()))
         self._size = len(inner)
+        added = inner.added_tokens_decoder.items()
+        self._special = frozenset(token for token, about in added if about.special)
         self._bytes: dict[int, bytes] = {}  # of tokens that were asked for
 
     @property
@@ -51,35 +53,64 @@ class Tokenizer:
         return ids
 
     def apply_chat_template(
-        self, messages: Seq[Mapping[str, str]], *, answer: bool = True, go_on: bool = False
+        self,
+        messages: Seq[Mapping[str, Any]],
+        tools: Seq[Mapping[str, Any]] = (),
+        *,
+        answer: bool = True,
+        go_on: bool = False,
     ) -> list[int]:
-        """Token ids of a chat (``role`` and ``content`` each): with ``answer`` ready for the assistant's
-        answer, with ``go_on`` ready for more of the last message instead.
+        """Token ids of a chat in transformers' shape (``role`` and ``content`` each), and of the ``tools`` if
+        the template tells of any: with ``answer`` ready for the assistant's answer, with ``go_on`` ready for
+        more of the last message instead.
 
         Raises InvalidRequest when the model has no chat template or it refuses the messages.
         """
+        ends = {"add_generation_prompt": answer and not go_on, "continue_final_message": go_on}
+        ids: list[int] = self._apply_chat_template(messages, tools, return_dict=False, **ends)
+        return ids
+
+    def render_chat(
+        self, messages: Seq[Mapping[str, Any]], tools: Seq[Mapping[str, Any]] = (), *, answer: bool = True
+    ) -> str:
+        """The text of what ``apply_chat_template`` has the tokens of."""
+        text: str = self._apply_chat_template(messages, tools, tokenize=False, add_generation_prompt=answer)
+        return text
+
+    def _apply_chat_template(
+        self, messages: Seq[Mapping[str, Any]], tools: Seq[Mapping[str, Any]], **options: bool
+    ) -> Any:
         if not self.has_chat_template:
             raise InvalidRequest("This model has no chat template; use /v1/completions instead.")
         try:
             with self._lock:
-                ids: list[int] = self._inner.apply_chat_template(
-                    [dict(message) for message in messages],
-                    add_generation_prompt=answer and not go_on,
-                    continue_final_message=go_on,
-                    return_dict=False,
+                return self._inner.apply_chat_template(
+                    [dict(message) for message in messages], tools=list(tools) or None, **options
                 )
         except Exception as error:  # a template is a program of the model's maker: it may raise anything
             raise InvalidRequest(f"The model's chat template refuses these messages: {error}") from error
-        return ids
 
-    def decode(self, token_ids: Seq[int], *, special: bool = False) -> str:
-        """Text of ``token_ids``, without special tokens unless ``special``. Incomplete characters become
-        U+FFFD."""
+    def decode(
+        self, token_ids: Seq[int], *, special: bool = False, shown: frozenset[int] = frozenset()
+    ) -> str:
+        """Text of ``token_ids``, without special tokens unless ``special`` or among the ``shown``. Incomplete
+        characters become U+FFFD."""
+        if shown:
+            token_ids = [token for token in token_ids if token in shown or token not in self._special]
         with self._decoder_lock:
             text: str = self._decoder.decode(
-                list(token_ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False
+                list(token_ids),
+                skip_special_tokens=not (special or shown),
+                clean_up_tokenization_spaces=False,
             )
         return text
+
+    def find(self, text: str) -> int | None:
+        """The token that the vocabulary has for exactly ``text``."""
+        with self._decoder_lock:
+            token: int | None = self._decoder.convert_tokens_to_ids(text)
+            known = token is not None and self._decoder.convert_ids_to_tokens(token) == text
+        return token if known else None
 
     def spell(self, token_ids: Seq[int]) -> list[str]:
         """Each token as the vocabulary writes it, which need not be text by itself."""

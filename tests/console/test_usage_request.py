@@ -19,7 +19,12 @@ def robots(administrator: User) -> Project:
     """A project with one request of ``administrator``, whose content is kept."""
     project = Project.objects.create(name="Robots", keeps_content=True)
     record(administrator, "req-1", project=project, queue_ms=3, prefill_ms=40, decode_ms=500)
-    said = Content([{"role": "user", "content": "Open the <door>"}], ["I cannot"])
+    call = {"id": "call_1", "name": "open_door", "arguments": '{"which": "red"}'}
+    asked = [
+        {"role": "user", "content": "Open the <door>"},
+        {"role": "assistant", "content": "", "calls": [call]},
+    ]
+    said = Content(asked, ["I cannot"])
     when = UsageRecord.objects.get().started_at
     RequestContent.objects.create(request_id="req-1", project=project, started_at=when, sealed=seal(said))
     return project
@@ -27,7 +32,7 @@ def robots(administrator: User) -> Project:
 
 def test_who_made_it_sees_numbers_and_words(robots: Project, as_administrator: Client) -> None:
     page = as_administrator.get(URL).content.decode()
-    for text in ("Robots", "40 ms", "500 ms", "Open the &lt;door&gt;", "I cannot"):
+    for text in ("Robots", "40 ms", "500 ms", "Open the &lt;door&gt;", "open_door({", "I cannot"):
         assert text in page
 
 

@@ -15,6 +15,8 @@ from websockets.typing import Origin
 from tests.playground.sockets import ENDLESS, MODEL, Person, record_of, text_of
 from tests.server import Server
 
+TOOL = {"type": "function", "function": {"name": "f"}}
+
 
 @pytest.fixture(scope="module")
 def person(server: Server) -> Person:
@@ -165,6 +167,7 @@ BAD_FRAMES: list[tuple[str | bytes, str | None, str | None]] = [
     (chat_frame(model=MODEL, messages=HALF_A_SURROGATE_PAIR), "messages[0].content", None),
     (chat_frame(model=MODEL, messages=HELLO * 1001), "messages", "frame_too_large"),
     (chat_frame(model=MODEL, messages=HELLO, n=2), "n", None),
+    (chat_frame(model=MODEL, messages=HELLO, tools=[TOOL]), "tools", None),
     (chat_frame(model=MODEL, messages=HELLO, max_tokens=-1), "max_tokens", None),
     (chat_frame(model=MODEL, messages=HELLO, dance=1), "dance", "unknown_parameter"),
     (chat_frame(model="nobody", messages=HELLO), "model", "model_not_found"),

@@ -42,6 +42,12 @@ MESSAGES = [
     {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
     {"role": "assistant", "content": "Hello!"},
 ]
+CALL = {"name": "f", "arguments": "{}"}
+CALLS = [
+    {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": CALL}]},
+    {"role": "tool", "tool_call_id": "a", "content": "It is."},
+]
+TOOL = {"name": "f", "description": "Does it.", "parameters": SCHEMA, "strict": True}
 SAMPLING = {
     "model": "m",
     "temperature": 0.5,
@@ -65,7 +71,15 @@ PARSERS: dict[str, tuple[Callable[[Any], object], Mapping[str, object], Any]] = 
     "chat/completions": (
         parse_chat_request,
         CHAT_FIELDS,
-        {**SAMPLING, "messages": MESSAGES, "logprobs": True, "top_logprobs": 3},
+        {
+            **SAMPLING,
+            "messages": [*MESSAGES, *CALLS],
+            "logprobs": True,
+            "top_logprobs": 3,
+            "tools": [{"type": "function", "function": TOOL}],
+            "tool_choice": {"type": "function", "function": {"name": "f"}},
+            "parallel_tool_calls": False,
+        },
     ),
     "messages": (
         parse_messages_request,

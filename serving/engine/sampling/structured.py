@@ -20,7 +20,7 @@ from serving.engine.errors import InvalidRequest
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
-GrammarKind = Literal["json_schema", "json_object", "regex", "lark", "choice"]
+GrammarKind = Literal["json_schema", "json_object", "regex", "lark", "choice", "tools"]
 
 # llguidance limits what a source may expand to, but follows rules by recursion: some 3,500 that lead to one
 # another overflow the stack, and with it end the process. Within these no source comes near that.
@@ -30,6 +30,7 @@ MAX_SOURCE_BYTES = {
     "choice": 64 * 1024,
     "regex": 16 * 1024,
     "lark": 16 * 1024,
+    "tools": 64 * 1024,  # a Lark grammar of the server's own, around JSON Schemas
 }
 _KEPT = 64
 _LIMITS = LLParserLimits(verbose_errors=False)
@@ -131,7 +132,7 @@ def _definition(kind: GrammarKind, text: str) -> str:
             return str(LLMatcher.grammar_from_json_schema({"type": "object"}, overrides=_JSON))
         case "regex":
             return str(LLMatcher.grammar_from_regex(text))
-        case "lark":
+        case "lark" | "tools":
             return str(LLMatcher.grammar_from_lark(text))
         case "choice":
             choices = json.loads(text)

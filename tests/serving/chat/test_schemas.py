@@ -30,8 +30,8 @@ def test_an_unknown_field_in_a_message_is_refused_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
+        ("functions", [{"name": "f"}]),
+        ("function_call", {"name": "f"}),
         ("reasoning_effort", "high"),
     ],
 )
