@@ -11,7 +11,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.translation.template import templatize
 
-FUNCTIONS = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy"}
+FUNCTIONS = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "say"}
 _STRING = r"u?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 # What templatize makes of {% translate %} and {% blocktranslate %}.
 _CALL = re.compile(rf"\b(?:_|n?gettext)\(\s*{_STRING}(?:\s*,\s*{_STRING})?", re.DOTALL)

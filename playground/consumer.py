@@ -9,6 +9,8 @@ from typing import Any
 from channels.auth import get_user
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.sessions.backends.db import SessionStore
+from django.http import HttpRequest
+from django.utils.translation import get_language_from_request
 
 from apikeys.auth import Caller, playground_caller
 from apikeys.errors import RateLimited, ServiceError
@@ -48,9 +50,17 @@ class PlaygroundConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         await self.accept()  # a browser is told the close code of an accepted socket only
         if await self._find_caller():
-            self._watch = asyncio.create_task(watch_models(self._send))
+            self._watch = asyncio.create_task(watch_models(self._send, self._language()))
         else:
             await self.close(SIGNED_OUT)
+
+    def _language(self) -> str:
+        """Of the page that this socket belongs to."""
+        request = HttpRequest()
+        request.COOKIES = self.scope["cookies"]
+        accepted = dict(self.scope["headers"]).get(b"accept-language", b"")
+        request.META["HTTP_ACCEPT_LANGUAGE"] = accepted.decode("latin-1")
+        return get_language_from_request(request)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self._cut_off:  # what had come before the socket was closed

@@ -19,6 +19,7 @@ from apikeys.errors import PermissionDenied
 from serving.backends import Backend, LocalBackend
 from serving.engine.errors import EngineError
 from serving.engine.models_file import ModelSpec, read_models_file
+from serving.engine.saying import say
 from serving.errors import ModelNotFound, ModelNotReady
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class ModelStatus:
 
     spec: ModelSpec
     state: Literal["loading", "ready", "failed"] = "loading"
-    activity: str = "Waiting"
+    activity: str = say("Waiting")
     progress: float = 0.0
     reason: str = ""
     backend: LocalBackend | None = None
@@ -116,7 +117,7 @@ class Runtime:
             self._load(spec)
         except (EngineError, MemoryError) as error:
             log.error("%s", error)
-            self._update(spec, state="failed", reason=str(error) or "The memory is used up.")
+            self._update(spec, state="failed", reason=_reason_of(error))
         except Exception as error:
             log.exception("The model %s could not be loaded", spec.name)
             self._update(spec, state="failed", reason=f"{type(error).__name__}: {error}")
@@ -138,7 +139,9 @@ class Runtime:
         if self._stopping.is_set():
             return
         log.error("%s is loaded anew. %s", spec.name, reason)
-        self._update(spec, state="loading", activity="Restarting", progress=0.0, reason=reason, backend=None)
+        self._update(
+            spec, state="loading", activity=say("Restarting"), progress=0.0, reason=reason, backend=None
+        )
         threading.Thread(target=self._recover, args=(spec,), name="model-loader", daemon=True).start()
 
     def _recover(self, spec: ModelSpec) -> None:
@@ -149,6 +152,11 @@ class Runtime:
 
     def _update(self, spec: ModelSpec, **changes: object) -> None:
         self._statuses[spec.name] = replace(self._statuses[spec.name], **changes)  # type: ignore[arg-type]
+
+
+def _reason_of(error: EngineError | MemoryError) -> str:
+    """In the words that were raised: a ``Saying`` can be translated."""
+    return error.args[0] if error.args else say("The memory is used up.")
 
 
 _runtime = Runtime()

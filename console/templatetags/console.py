@@ -16,6 +16,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
+from serving.sayings import translated
+
 register = template.Library()
 
 
@@ -83,8 +85,19 @@ def seconds(value: float) -> str:
 @register.filter
 def money(amount: Decimal) -> str:
     """In the currency: 12.50 USD, or three digits of what is less than one: 0.000123 USD."""
+    return f"{cost(amount)} {settings.CURRENCY}"
+
+
+@register.filter
+def cost(amount: Decimal) -> str:
+    """As ``money``, where the currency is said above."""
     places = 2 if amount == 0 or amount >= 1 else 2 - amount.adjusted()
-    return f"{amount:,.{places}f} {settings.CURRENCY}"
+    return f"{amount:,.{places}f}"
+
+
+@register.simple_tag
+def currency() -> str:
+    return str(settings.CURRENCY)
 
 
 @register.filter
@@ -100,6 +113,12 @@ def range_label(name: str) -> str:
     if name.endswith("h"):
         return ngettext("%(n)d hour", "%(n)d hours", amount) % {"n": amount}
     return ngettext("%(n)d day", "%(n)d days", amount) % {"n": amount}
+
+
+@register.filter
+def said(text: str) -> str:
+    """What the engine says, in the reader's language."""
+    return translated(text)
 
 
 @register.filter

@@ -21,6 +21,7 @@ from serving.engine.pooling import pooling_of
 from serving.engine.progress import Progress, Report
 from serving.engine.quiet import silence_libraries
 from serving.engine.sampling.structured import GrammarCompiler
+from serving.engine.saying import say
 from serving.engine.tokenizer import Tokenizer
 from serving.engine.transformers_runner import load_transformers_runner
 
@@ -62,8 +63,15 @@ def load(spec: ModelSpec, models_dir: Path, report: Report) -> LoadedModel:
         raise
     except Exception as error:  # torch, transformers, accelerate and bitsandbytes have no common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelLoadError(f"{spec.name} cannot be loaded from {folder}: {reason}") from error
-    report(f"{spec.name} is loaded", 1.0)
+        raise ModelLoadError(
+            say(
+                "%(model)s cannot be loaded from %(folder)s: %(reason)s",
+                model=spec.name,
+                folder=folder,
+                reason=reason,
+            )
+        ) from error
+    report(say("%(model)s is loaded", model=spec.name), 1.0)
     return loaded
 
 
@@ -71,8 +79,12 @@ def _check_device(spec: ModelSpec) -> None:
     if not spec.device_map.startswith("cuda") or torch.cuda.is_available():
         return
     raise ModelLoadError(
-        f'{spec.name}: device_map = "{spec.device_map}" needs an NVIDIA GPU, and torch sees none here.'
-        ' Supported here: "cpu" or "auto", with any dtype and quantization "none", "int8" or "int4".'
+        say(
+            '%(model)s: device_map = "%(device)s" needs an NVIDIA GPU, and torch sees none here.'
+            ' Supported here: "cpu" or "auto", with any dtype and quantization "none", "int8" or "int4".',
+            model=spec.name,
+            device=spec.device_map,
+        )
     )
 
 
@@ -112,15 +124,15 @@ def _load_runner(
     if supported:
         try:
             _prepare_kernels(kernels_dir, report)
-            report(f"Loading {spec.name}", _KERNELS_SHARE)
+            report(say("Loading %(model)s", model=spec.name), _KERNELS_SHARE)
             fast = NativeRunner.from_pretrained(
                 folder, spec.quantization, name=spec.name, kernels_dir=kernels_dir
             )
             return fast, reason
         except KernelError as error:
-            reason = str(error)
-    report(f"Loading {spec.name}", _KERNELS_SHARE)
-    return load_transformers_runner(folder, spec), f"the native runner cannot: {reason}"
+            reason = error.args[0]
+    report(say("Loading %(model)s", model=spec.name), _KERNELS_SHARE)
+    return load_transformers_runner(folder, spec), say("the native runner cannot: %(reason)s", reason=reason)
 
 
 def _gpu(spec: ModelSpec) -> torch.device | None:
@@ -133,13 +145,17 @@ def _gpu(spec: ModelSpec) -> torch.device | None:
 def _load_gpu_runner(
     spec: ModelSpec, folder: Path, gpu: torch.device, config: Any, report: Report
 ) -> tuple[ModelRunner, str]:
-    report(f"Loading {spec.name}", _KERNELS_SHARE)
+    report(say("Loading %(model)s", model=spec.name), _KERNELS_SHARE)
     if reason := CudaRunner.supports(config, spec, gpu):
-        return load_transformers_runner(folder, spec), f"the GPU runner cannot: {reason}"
+        return load_transformers_runner(folder, spec), say("the GPU runner cannot: %(reason)s", reason=reason)
     weights = spec.dtype if spec.quantization == "none" else spec.quantization
-    return CudaRunner.from_pretrained(
-        folder, spec, gpu
-    ), f"{config.model_type} with {weights} weights on {gpu}"
+    runner = CudaRunner.from_pretrained(folder, spec, gpu)
+    return runner, say(
+        "%(family)s with %(weights)s weights on %(device)s",
+        family=config.model_type,
+        weights=weights,
+        device=gpu,
+    )
 
 
 def _prepare_kernels(kernels_dir: Path, report: Report) -> None:
@@ -147,7 +163,7 @@ def _prepare_kernels(kernels_dir: Path, report: Report) -> None:
     if library_path(kernels_dir).exists():
         return
     with Progress(report, _FILES_SHARE).stage(
-        "Compiling the CPU kernels", _KERNELS_SHARE, _USUAL_COMPILE_SECONDS
+        say("Compiling the CPU kernels"), _KERNELS_SHARE, _USUAL_COMPILE_SECONDS
     ):
         build(kernels_dir)
 
@@ -163,11 +179,23 @@ def engine_config(spec: ModelSpec, config: Any, kv_bytes_per_token: int) -> Engi
     if wanted is None:
         wanted = min(own_limit or cache_limit, cache_limit)
     if own_limit is not None and wanted > own_limit:
-        raise ModelLoadError(f"{spec.name} reads at most {own_limit} tokens: lower max_model_len.")
+        raise ModelLoadError(
+            say(
+                "%(model)s reads at most %(limit)s tokens: lower max_model_len.",
+                model=spec.name,
+                limit=own_limit,
+            )
+        )
     if wanted > cache_limit or wanted < 1:
         mib = -(-max(wanted, BLOCK_SIZE) * kv_bytes_per_token // 2**20) + 1
         raise ModelLoadError(
-            f"{spec.name}: kv_cache_mib = {spec.kv_cache_mib} holds {cache_limit} tokens only."
-            f" Set it to at least {mib}, or lower max_model_len."
+            say(
+                "%(model)s: kv_cache_mib = %(set)s holds %(limit)s tokens only."
+                " Set it to at least %(needed)s, or lower max_model_len.",
+                model=spec.name,
+                set=spec.kv_cache_mib,
+                limit=cache_limit,
+                needed=mib,
+            )
         )
     return EngineConfig(wanted, blocks, BLOCK_SIZE, max_batch_size=spec.max_batch_size)

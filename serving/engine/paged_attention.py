@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from serving.engine.core import BatchItem
 from serving.engine.errors import ModelLoadError
+from serving.engine.saying import say
 
 NAME = "paged_blocks"
 
@@ -145,7 +146,9 @@ def paged_attention(
     step = _current.get()
     if isinstance(step, dict):
         if s_aux is not None or position_bias is not None:
-            raise ModelLoadError(f"{type(module).__name__} has attention sinks or biases: choose another.")
+            raise ModelLoadError(
+                say("%(layer)s has attention sinks or biases: choose another.", layer=type(module).__name__)
+            )
         step[module.layer_idx] = LayerShape(key.shape[1], key.shape[3], value.shape[3], key.dtype, key.device)
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3]), None
     keys, values = step.keys[module.layer_idx], step.values[module.layer_idx]

@@ -16,6 +16,7 @@ import torch
 
 from serving.engine.core import BatchItem, Pooling
 from serving.engine.errors import ModelLoadError
+from serving.engine.saying import say
 
 if TYPE_CHECKING:
     from serving.engine.core import Floats
@@ -31,7 +32,9 @@ def pooling_of(folder: Path) -> Pooling:
         return "last"
     if declared.get("pooling_mode_mean_tokens"):
         return "mean"
-    raise ModelLoadError(f"{folder / '1_Pooling'} asks for neither the mean nor the last token.")
+    raise ModelLoadError(
+        say("%(folder)s asks for neither the mean nor the last token.", folder=folder / "1_Pooling")
+    )
 
 
 def hidden_sums(batch: Seq[BatchItem], first_rows: Seq[int], hidden: torch.Tensor) -> dict[int, Floats]:

@@ -23,6 +23,7 @@ from serving.engine.paged_attention import NAME, LayerShape, PagedStep, observe_
 from serving.engine.pooling import hidden_sums
 from serving.engine.sampling.logprobs import batch_logprobs
 from serving.engine.sampling.sampler import Sampler, SamplingRow
+from serving.engine.saying import say
 
 _SWITCH_SECONDS = 5e-5
 
@@ -55,7 +56,9 @@ class TransformersRunner:
             self._values = [layer.empty_values(slots) for layer in self._layers]
         except RuntimeError as error:  # what torch raises on the CPU; on a GPU a subclass of it
             gib = slots * self.kv_bytes_per_token() / 2**30
-            raise MemoryError(f"The cache of {gib:.1f} GiB does not fit: lower kv_cache_mib.") from error
+            raise MemoryError(
+                say("The cache of %(gib)s GiB does not fit: lower kv_cache_mib.", gib=f"{gib:.1f}")
+            ) from error
 
     def run(self, batch: Seq[BatchItem]) -> StepResult:
         try:
@@ -108,8 +111,14 @@ class TransformersRunner:
         layers = self._model.config.get_text_config().num_hidden_layers
         if sorted(seen) != list(range(layers)):
             raise ModelLoadError(
-                f"{self.name}: architecture {type(self._model).__name__} keeps state outside of attention"
-                f" ({len(seen)} of {layers} layers use transformers' attention interface); choose another."
+                say(
+                    "%(model)s: architecture %(architecture)s keeps state outside of attention (%(seen)s of"
+                    " %(layers)s layers use transformers' attention interface); choose another.",
+                    model=self.name,
+                    architecture=type(self._model).__name__,
+                    seen=len(seen),
+                    layers=layers,
+                )
             )
         return [seen[index] for index in range(layers)]
 

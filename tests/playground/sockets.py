@@ -42,9 +42,9 @@ class Person:
         assert answer.ok, answer.text
 
     @contextmanager
-    def socket(self) -> Iterator[Socket]:
+    def socket(self, language: str = "en") -> Iterator[Socket]:
         cookie = f"sessionid={self.http.cookies.get('sessionid', '')}"
-        headers = {"Cookie": cookie, "Origin": self.server.url}
+        headers = {"Cookie": cookie, "Origin": self.server.url, "Accept-Language": language}
         with connect(self.server.ws_url + "/ws/playground/", additional_headers=headers) as connection:
             yield Socket(connection)
 

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.environment import REPOSITORY, make_data_dir
+from tests.playground.sockets import Person
 from tests.server import Server
 from tests.serving.records import find_records
 
@@ -80,7 +81,9 @@ def test_a_data_dir_that_cannot_be_written_is_one_line() -> None:
     assert "DATA_DIR=" in done.stderr
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_site_up_and_says_why(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_leaves_the_site_up_and_says_why_in_ones_language(
+    tmp_path: Path,
+) -> None:
     server = Server(MODELS_FILE=str(models_file(tmp_path)))
     server.start()
     try:
@@ -90,14 +93,20 @@ def test_a_model_that_cannot_be_loaded_leaves_the_site_up_and_says_why(tmp_path:
         headers = {"Authorization": f"Bearer {key}"}
         body = {"model": "gone", "prompt": "hi"}
         asked = requests.post(f"{server.url}/v1/completions", json=body, headers=headers, timeout=10)
-        page = requests.get(server.url, timeout=10)
+        person = Person(server, "reader@example.com")
+        page = person.http.get(
+            f"{server.url}/console/models/", headers={"Accept-Language": "zh-CN"}, timeout=10
+        )
+        with person.socket(language="zh-CN") as socket:
+            frame = str(socket.connection.recv(30))
     finally:
         server.stop()
     assert ready["models"][0]["state"] == "failed"
     assert "/nowhere/model" in ready["error"]["message"]
     assert asked.status_code == 503
     assert asked.json()["error"]["code"] == "model_not_ready"
-    assert page.status_code == 200
+    for told in (page.text, json.loads(frame)["models"][0]["reason"]):
+        assert "gone：“/nowhere/model”中没有 config.json。" in told
 
 
 def models_file(folder: Path) -> Path:

@@ -19,6 +19,7 @@ from serving.engine.cuda.llama_attention import Attention, HeadNorms
 from serving.engine.cuda.llama_shape import LlamaShape
 from serving.engine.cuda.matrices import Bits, Matrix
 from serving.engine.errors import ModelLoadError
+from serving.engine.saying import say
 
 
 class Tensors(Protocol):
@@ -47,10 +48,19 @@ class SafeTensors:
 
     def get(self, name: str, *size: int) -> torch.Tensor:
         if name not in self._where:
-            raise ModelLoadError(f"The weights in {self._folder} lack {name}.")
+            raise ModelLoadError(
+                say("The weights in %(folder)s lack %(name)s.", folder=self._folder, name=name)
+            )
         tensor: torch.Tensor = self._where[name].get_tensor(name)
         if tensor.shape != size:
-            raise ModelLoadError(f"{name} is {tuple(tensor.shape)}, not {size} as the config says.")
+            raise ModelLoadError(
+                say(
+                    "%(name)s is %(found)s, not %(wanted)s as the config says.",
+                    name=name,
+                    found=tuple(tensor.shape),
+                    wanted=size,
+                )
+            )
         return tensor.to(self._dtype)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from serving.engine.saying import say
+
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 # Rotary scalings that do not depend on how long a sequence is.
 _ROTARY = ("default", "linear", "llama3", "yarn")
@@ -57,19 +59,25 @@ class LlamaShape:
 def unsupported(config: Any, quantization: str) -> str | None:
     """Why ``LlamaShape`` cannot describe ``config``, or None when it can."""
     if config.model_type not in FAMILIES:
-        return f"{config.model_type} is not one of {', '.join(FAMILIES)}"
-    if config.rope_parameters["rope_type"] not in _ROTARY:
-        return f"rotary scaling {config.rope_parameters['rope_type']} is not one of {', '.join(_ROTARY)}"
+        return say("%(given)s is not one of %(known)s", given=config.model_type, known=", ".join(FAMILIES))
+    if (scaling := config.rope_parameters["rope_type"]) not in _ROTARY:
+        return say(
+            "rotary scaling %(given)s is not one of %(known)s", given=scaling, known=", ".join(_ROTARY)
+        )
     if config.hidden_act != "silu":
-        return f"activation {config.hidden_act} is not silu"
+        return say("activation %(given)s is not silu", given=config.hidden_act)
     if getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
-        return "its linear layers have biases"
+        return say("its linear layers have biases")
     head_dim = _head_dim(config)
     if head_dim % 2 or head_dim > _MAX_HEAD:
-        return f"head dimension {head_dim} is not an even number up to {_MAX_HEAD}"
+        return say(
+            "head dimension %(given)s is not an even number up to %(most)s", given=head_dim, most=_MAX_HEAD
+        )
     widths = (config.hidden_size, config.intermediate_size, config.num_attention_heads * head_dim)
     if quantization != "none" and any(width % _QUANTIZED_MULTIPLE for width in widths):
-        return f"widths {widths} are not multiples of {_QUANTIZED_MULTIPLE}"
+        return say(
+            "widths %(widths)s are not multiples of %(multiple)s", widths=widths, multiple=_QUANTIZED_MULTIPLE
+        )
     return None
 
 

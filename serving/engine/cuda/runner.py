@@ -37,6 +37,7 @@ from serving.engine.models_file import ModelSpec
 from serving.engine.pooling import hidden_sums
 from serving.engine.sampling.logprobs import batch_logprobs
 from serving.engine.sampling.sampler import Sampler, SamplingRow
+from serving.engine.saying import say
 
 if TYPE_CHECKING:
     from serving.engine.core import Floats
@@ -53,15 +54,15 @@ class CudaRunner:
     def supports(config: Any, spec: ModelSpec, device: torch.device) -> str | None:
         """Why this runner cannot run ``spec`` with the transformers ``config``; None when it can."""
         if device.type != "cuda":
-            return f"device {device} is not an NVIDIA GPU"
+            return say("device %(device)s is not an NVIDIA GPU", device=device)
         if spec.device_map == "auto" and torch.cuda.device_count() > 1:
-            return 'device_map "auto" shares the model among several GPUs; "cuda:0" would name one'
+            return say('device_map "auto" shares the model among several GPUs; "cuda:0" would name one')
         if torch.cuda.get_device_capability(device) < _OLDEST:
-            return f"{torch.cuda.get_device_name(device)} is older than Ampere"
+            return say("%(device)s is older than Ampere", device=torch.cuda.get_device_name(device))
         if spec.dtype == "float32":
-            return "dtype float32 is not bfloat16 or float16"
+            return say("dtype float32 is not bfloat16 or float16")
         if importlib.util.find_spec("triton") is None:
-            return "the package triton is not installed"
+            return say("the package triton is not installed")
         return unsupported(config, spec.quantization)
 
     @classmethod
@@ -110,7 +111,9 @@ class CudaRunner:
                 )
         except RuntimeError as error:  # what torch raises on the CPU; on a GPU a subclass of it
             gib = kv_blocks * block_size * self.kv_bytes_per_token() / 2**30
-            raise MemoryError(f"The cache of {gib:.1f} GiB does not fit: lower kv_cache_mib.") from error
+            raise MemoryError(
+                say("The cache of %(gib)s GiB does not fit: lower kv_cache_mib.", gib=f"{gib:.1f}")
+            ) from error
 
     def run(self, batch: Seq[BatchItem]) -> StepResult:
         try:

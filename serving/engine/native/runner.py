@@ -26,10 +26,12 @@ from serving.engine.native.kernels.binding import load_library
 from serving.engine.native.quantize import Bits, Checkpoint, Floats
 from serving.engine.native.step import NativeStep
 from serving.engine.native.weights import Weights, head_dim
+from serving.engine.saying import say
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 _GROUP = 64
+_ROTARY = ("default", "llama3")
 _LANES = 16
 _MAX_HEAD = 256
 _SWITCH_SECONDS = 5e-4
@@ -43,12 +45,20 @@ class NativeRunner:
     def supports(config: Any, spec: ModelSpec) -> tuple[bool, str]:
         """Whether this runner can run ``spec`` with the transformers ``config``, and why (not)."""
         if spec.quantization not in _BITS:
-            return False, f"quantization {spec.quantization} is not {' or '.join(_BITS)}"
+            return False, say(
+                "quantization %(given)s is not one of %(known)s",
+                given=spec.quantization,
+                known=", ".join(_BITS),
+            )
         if spec.device_map not in ("auto", "cpu"):
-            return False, f"device {spec.device_map} is not a CPU"
+            return False, say("device %(device)s is not a CPU", device=spec.device_map)
         if reason := _unsupported_shape(config, spec.max_model_len):
             return False, reason
-        return True, f"{config.model_type} with {spec.quantization} weights on a CPU"
+        return True, say(
+            "%(family)s with %(weights)s weights on a CPU",
+            family=config.model_type,
+            weights=spec.quantization,
+        )
 
     @classmethod
     def from_pretrained(
@@ -145,19 +155,26 @@ def usable_cores() -> int:
 
 def _unsupported_shape(config: Any, max_model_len: int | None) -> str | None:
     if config.model_type not in FAMILIES:
-        return f"{config.model_type} is not one of {', '.join(FAMILIES)}"
-    if config.rope_parameters["rope_type"] not in ("default", "llama3"):
-        return f"rotary scaling {config.rope_parameters['rope_type']} is not default or llama3"
+        return say("%(given)s is not one of %(known)s", given=config.model_type, known=", ".join(FAMILIES))
+    if (scaling := config.rope_parameters["rope_type"]) not in _ROTARY:
+        return say(
+            "rotary scaling %(given)s is not one of %(known)s", given=scaling, known=", ".join(_ROTARY)
+        )
     if config.hidden_act != "silu":
-        return f"activation {config.hidden_act} is not silu"
+        return say("activation %(given)s is not silu", given=config.hidden_act)
     length = max_model_len or config.max_position_embeddings
     if _sliding_window(config) < length:
-        return "attention over a sliding window"
+        return say("attention over a sliding window")
     widths = (config.hidden_size, config.intermediate_size, config.num_attention_heads * head_dim(config))
     if any(width % _GROUP for width in widths):
-        return f"widths {widths} are not multiples of {_GROUP}"
+        return say("widths %(widths)s are not multiples of %(multiple)s", widths=widths, multiple=_GROUP)
     if head_dim(config) % _LANES or head_dim(config) > _MAX_HEAD:
-        return f"head dimension {head_dim(config)} is not a multiple of {_LANES} up to {_MAX_HEAD}"
+        return say(
+            "head dimension %(given)s is not a multiple of %(multiple)s up to %(most)s",
+            given=head_dim(config),
+            multiple=_LANES,
+            most=_MAX_HEAD,
+        )
     return None
 
 

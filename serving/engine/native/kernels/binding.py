@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from serving.engine.native.kernels.build import KernelError, build
+from serving.engine.saying import say
 
 
 class Matrix(ctypes.Structure):
@@ -149,7 +150,9 @@ def load_library(cache_dir: Path, processor: str = "native") -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise KernelError(f"{path.name} cannot be loaded: {error}") from error
+        raise KernelError(
+            say("%(file)s cannot be loaded: %(reason)s", file=path.name, reason=error)
+        ) from error
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from serving.engine.errors import EngineError
+from serving.engine.saying import say
 
 _SOURCES = Path(__file__).parent
 _FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-shared", "-fPIC")
@@ -39,7 +40,7 @@ def build(cache_dir: Path, processor: str = "native") -> Path:
 def library_path(cache_dir: Path, processor: str = "native") -> Path:
     """Where ``build`` puts the library, or finds it. Raises KernelError when there is no compiler."""
     if importlib.util.find_spec("ziglang") is None:
-        raise KernelError("The compiler is not installed: pip install ziglang.")
+        raise KernelError(say("The compiler is not installed: pip install ziglang."))
     return cache_dir / f"kernels-{_fingerprint(processor)}.so"
 
 
@@ -72,7 +73,13 @@ def _compile(flags: list[str], library: Path) -> None:
             _run_compiler([*flags, "-o", str(made), *sources, "-lm", "-lpthread"], scratch)
             made.replace(library)  # whole or not at all, also when two processes build at once
     except OSError as error:
-        raise KernelError(f"The kernels cannot be written to {library.parent}: {error.strerror}.") from error
+        raise KernelError(
+            say(
+                "The kernels cannot be written to %(folder)s: %(reason)s.",
+                folder=library.parent,
+                reason=error.strerror,
+            )
+        ) from error
 
 
 def _run_compiler(arguments: list[str], scratch: str) -> None:
@@ -83,8 +90,10 @@ def _run_compiler(arguments: list[str], scratch: str) -> None:
             command, env=environment, capture_output=True, text=True, timeout=_COMPILE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise KernelError(f"The compiler took more than {_COMPILE_SECONDS} s.") from error
+        raise KernelError(
+            say("The compiler took more than %(seconds)s s.", seconds=_COMPILE_SECONDS)
+        ) from error
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines() or ["no message"]
         reason = next((line for line in lines if "error" in line), lines[-1])
-        raise KernelError(f"The compiler failed: {reason}")
+        raise KernelError(say("The compiler failed: %(reason)s", reason=reason))
