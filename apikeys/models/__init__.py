@@ -3,7 +3,7 @@
 from apikeys.models.audit import AuditEntry
 from apikeys.models.blocking import BlockedAddress
 from apikeys.models.contents import RequestContent
-from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus
+from apikeys.models.keys import NAME_LIMIT, ApiKey, KeyStatus, active_keys
 from apikeys.models.limits import LimitFields, UserLimits, binding, limits_of
 from apikeys.models.nonces import UsedNonce
 from apikeys.models.notices import Notice
@@ -39,6 +39,7 @@ __all__ = [
     "UsedNonce",
     "UserLimits",
     "Width",
+    "active_keys",
     "binding",
     "from_nanos",
     "limits_of",

@@ -23,6 +23,14 @@ NOTES_LIMIT = 2000  # characters of notes
 KeyStatus = Literal["active", "expired", "revoked"]
 
 
+def active_keys(path: str) -> models.Q:
+    """Those whose ``status`` is "active", for a query that finds keys at ``path``."""
+    lasts = models.Q(**{f"{path}__expires_at": None}) | models.Q(
+        **{f"{path}__expires_at__gt": timezone.now()}
+    )
+    return models.Q(**{f"{path}__revoked_at": None}) & lasts
+
+
 class ApiKey(LimitFields):
     """A key of a project, which acts for the person who made it. The key itself is shown once, at
     minting; only its hash is kept.

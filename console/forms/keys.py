@@ -15,6 +15,7 @@ from apikeys.bounds import LIMIT_NAMES
 from apikeys.keys import SETTINGS, KeySettings
 from apikeys.models import ApiKey
 from apikeys.scopes import SCOPES, default_scopes
+from console.forms.limits import LimitsForm
 
 NEVER, UNCHANGED = "never", "unchanged"
 EXPIRIES = [
@@ -45,7 +46,7 @@ class WordsField(forms.CharField):
         """Left to the model."""
 
 
-class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
+class KeyForm(LimitsForm):
     """What a key is for, what it may do and how much."""
 
     expires = forms.ChoiceField(label=_("Expires"), choices=EXPIRIES, initial="90")
@@ -83,10 +84,6 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
             kept = (UNCHANGED, _("As it is"))
             self.fields["expires"].choices = [kept, *EXPIRIES]  # type: ignore[attr-defined]
             self.initial["expires"] = UNCHANGED
-
-    @property
-    def limits(self) -> list[forms.BoundField]:
-        return [self[name] for name in LIMIT_NAMES]
 
     def clean_scopes(self) -> list[str]:
         """A form for a new key that says nothing of scopes wants the usual ones."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from django import forms
-
 from apikeys.bounds import LIMIT_NAMES
 from apikeys.models import UserLimits
+from console.forms.limits import LimitsForm
 
 
-class PersonLimitsForm(forms.ModelForm):  # type: ignore[type-arg]
+class PersonLimitsForm(LimitsForm):
     """Empty: no limit of that kind."""
 
     class Meta:
         model = UserLimits
         fields = LIMIT_NAMES
-
-    @property
-    def limits(self) -> list[forms.BoundField]:
-        return [self[name] for name in LIMIT_NAMES]

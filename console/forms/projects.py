@@ -14,6 +14,7 @@ from apikeys.models import Membership, Project
 from apikeys.models.projects import ROLES
 from apikeys.projects import ProjectSettings
 from apikeys.roles import may_give
+from console.forms.limits import LimitsForm
 from console.projects import Place
 
 
@@ -30,7 +31,7 @@ class NewProjectForm(forms.ModelForm):  # type: ignore[type-arg]
         self.fields["name"].label = _("Name")
 
 
-class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
+class ProjectForm(LimitsForm):
     """A project's settings and limits. Who is served first is for administrators to say; a personal
     project has no name of its own."""
 
@@ -51,10 +52,6 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
             self.fields["name"].required = True
         if not administrator:
             del self.fields["tier"]
-
-    @property
-    def limits(self) -> list[forms.BoundField]:
-        return [self[name] for name in LIMIT_NAMES]
 
     def settings(self) -> ProjectSettings:
         return cast(ProjectSettings, self.cleaned_data)

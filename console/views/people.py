@@ -6,7 +6,7 @@ from smtplib import SMTPException
 
 from django.contrib import messages
 from django.core.mail import send_mail
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from apikeys.models import active_keys
 from console import invitations, once
 from console.forms.accounts import InviteForm
 from console.mail import has_mail_server
@@ -65,11 +66,11 @@ def _send(request: PersonRequest, invitation: Invitation, link: str) -> bool:
 
 
 def _page(request: PersonRequest, form: InviteForm, status: int = 200) -> HttpResponse:
-    active_keys = Count("api_keys", filter=Q(api_keys__revoked_at=None))
+    keys = Count("api_keys", filter=active_keys("api_keys"))
     context = {
         "form": form,
         "invited": once.take(request, "invitation"),
-        "people": User.objects.annotate(active_keys=active_keys).order_by("date_joined"),
+        "people": User.objects.annotate(active_keys=keys).order_by("date_joined"),
         "invitations": Invitation.objects.exclude(accepted_at__isnull=False),
         "policy": policy(),
     }

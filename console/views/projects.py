@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import Count, F, Q
+from django.db.models import Count, F
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from apikeys import projects
-from apikeys.models import Membership
+from apikeys.models import Membership, active_keys
 from console import once
 from console.forms.projects import InviteMemberForm, NewProjectForm, ProjectForm
 from console.projects import Place, place_of
@@ -90,11 +90,11 @@ def project_page(
 
 
 def _list(request: PersonRequest, form: NewProjectForm, status: int = 200) -> HttpResponse:
-    active_keys = Count("project__api_keys", filter=Q(project__api_keys__revoked_at=None), distinct=True)
+    keys = Count("project__api_keys", filter=active_keys("project__api_keys"), distinct=True)
     memberships = (
         Membership.objects.filter(user=request.user)
         .select_related("project")
-        .annotate(active_keys=active_keys, people=Count("project__memberships", distinct=True))
+        .annotate(active_keys=keys, people=Count("project__memberships", distinct=True))
         .order_by(F("project__personal_of").desc(nulls_last=True), "project__name", "pk")
     )
     return render(request, "console/projects.html", {"memberships": memberships, "form": form}, status=status)

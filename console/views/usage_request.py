@@ -59,8 +59,13 @@ def _parts(content: Content | None) -> list[dict[str, str]]:
     asked = content.asked if content else []
     items = asked if isinstance(asked, list) else [asked]
     return [
-        {"title": item["role"], "text": _said(item)}
+        {"title": _title_of(item["role"]), "text": _said(item)}
         if isinstance(item, dict)
         else {"title": _("Prompt"), "text": str(item)}
         for item in items
     ]
+
+
+def _title_of(role: str) -> str:
+    titles = {"system": _("System"), "user": _("User"), "assistant": _("Assistant"), "tool": _("Tool")}
+    return titles.get(role, role)

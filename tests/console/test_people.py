@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from django.core import mail
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
-from apikeys.models import AuditEntry, UserLimits
+from apikeys import keys
+from apikeys.models import ApiKey, AuditEntry, UserLimits
 from console.models import Invitation, User
 
 PEOPLE = "/console/people/"
@@ -62,3 +65,23 @@ def test_limits_of_a_person_are_set_and_logged(as_administrator: Client, person:
     assert entry.before == {"tokens_per_minute": None, "daily_money": None}
     assert entry.after == {"tokens_per_minute": 1000, "daily_money": "2", "user": person.email}
     assert 'value="1000"' in as_administrator.get(limits).content.decode()
+
+
+def test_only_keys_that_still_work_are_counted(as_administrator: Client, administrator: User) -> None:
+    keys.mint(administrator, "works", timezone.now() + timedelta(days=1))
+    keys.revoke(keys.mint(administrator, "revoked")[0])
+    expired, _ = keys.mint(administrator, "expired", timezone.now() + timedelta(days=1))
+    ApiKey.objects.filter(pk=expired.pk).update(expires_at=timezone.now())
+    [person] = as_administrator.get(PEOPLE).context["people"]
+    [membership] = as_administrator.get("/console/projects/").context["memberships"]
+    assert (person.active_keys, membership.active_keys) == (1, 1)
+
+
+def test_budgets_are_shown_as_they_were_typed_in_the_currency(
+    as_administrator: Client, administrator: User
+) -> None:
+    limits = f"/console/people/{administrator.pk}/limits/"
+    as_administrator.post(limits, {"monthly_money": "250.50"})
+    page = as_administrator.get(limits).content.decode()
+    assert "Money per month (USD)" in page
+    assert 'value="250.5"' in page

@@ -106,7 +106,8 @@ def test_money_and_compute_are_summed_and_listed(as_person: Client, person: User
         record(person, f"req-{number}", cost_nanos=1_250_000_000, compute_us=1_700_000, queue_ms=5)
     page = as_person.get(USAGE).content.decode()
     assert "2.50 USD" in page
-    assert "1.25 USD" in page
+    assert ">1.25 USD</td>" in page
+    assert ">2.50</td>" in page
     assert "3.4 s" in page
 
 
