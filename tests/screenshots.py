@@ -1,15 +1,19 @@
-"""Run by hand: every page in eight combinations (light, dark × English, Chinese × 1440, 390 wide).
+"""Run by hand: every page in eight looks (light, dark × English, Chinese × 1440, 390 wide).
 
-    python -m tests.screenshots http://127.0.0.1:8000 EMAIL PASSWORD FOLDER [PATH ...]
+    python -m tests.screenshots FOLDER [NAME ...]
 
-Look at each picture, and change what you would not show a customer.
+starts a server of its own, fills it (showcase.py) and takes the pages that are named, or all. Look at each
+picture in full size, and change what you would not show a customer. `--readme` takes the README's picture.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import (
@@ -23,38 +27,155 @@ from playwright.sync_api import (
 )
 
 from tests.conftest import CHROMIUM_FLAGS
+from tests.environment import REPOSITORY
+from tests.server import Server
 
-SIGNED_OUT = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/nothing-here/"]
-SIGNED_IN = [
-    "/console/",
-    "/console/keys/",
-    "/console/projects/",
-    "/console/usage/?range=30d",
-    "/console/batches/",
-    "/console/models/",
-    "/console/sessions/",
-    "/console/people/",
-    "/console/prices/",
-    "/console/audit/",
-    "/console/blocked/",
-    "/playground/",
-    "/docs/",
-    "/accounts/password/change/",
-]
+ADA, GRACE, NEW = "ada@example.com", "grace.hopper@example.com", "new@example.com"
+PASSWORD = "correct horse battery"
 LOOKS = list(itertools.product(("light", "dark"), ("en-US", "zh-CN"), (1440, 390)))
+README_PICTURE = REPOSITORY / "docs" / "images" / "playground.png"
+QUESTION = "Write a Python function that checks whether a word is a palindrome."
 
 
-def main(url: str, email: str, password: str, folder: str, *paths: str) -> None:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A page as ``who`` sees it (nobody: a stranger), once ``act`` has been done on it."""
+
+    name: str
+    path: str
+    who: str = ""
+    act: Callable[[Page], None] = lambda page: None
+
+
+def sign_in_wrongly(page: Page) -> None:
+    page.locator("input[name=login]").fill(ADA)
+    page.locator("input[name=password]").fill("not this one")
+    page.locator("main form button[type=submit]").click()
+    page.locator("[role=alert]").wait_for()
+
+
+def sign_up_wrongly(page: Page) -> None:
+    page.locator("input[name=email]").fill(ADA)
+    page.locator("input[name=password1]").fill("1234")
+    page.locator("main form button[type=submit]").click()
+    page.locator(".field-error").first.wait_for()
+
+
+def mint(page: Page) -> None:
+    page.locator("input[name=name]").fill("laptop")
+    page.locator(".mint-form button[type=submit]").first.click()
+    page.locator("#minted-key").wait_for()
+
+
+def open_first(selector: str) -> Callable[[Page], None]:
+    return lambda page: page.locator(selector).first.click()
+
+
+def chat(page: Page) -> None:
+    page.locator("#p-temperature").evaluate(
+        "box => { box.value = 0; box.dispatchEvent(new Event('input', {bubbles: true})) }"
+    )
+    page.locator("#message").fill(QUESTION)
+    page.locator("[data-send]:enabled").wait_for(timeout=120_000)
+    page.locator("#message").press("Enter")
+    page.locator(".message-assistant:not(.is-waiting, .is-writing) [data-stats]").wait_for(timeout=120_000)
+
+
+def chat_and_view_code(page: Page) -> None:
+    chat(page)
+    page.locator("#view-code").click()
+
+
+STRANGERS = (
+    Shot("home", "/"),
+    Shot("sign-in", "/accounts/login/"),
+    Shot("sign-in-wrong", "/accounts/login/", act=sign_in_wrongly),
+    Shot("sign-up", "/accounts/signup/"),
+    Shot("sign-up-wrong", "/accounts/signup/", act=sign_up_wrongly),
+    Shot("reset", "/accounts/password/reset/"),
+    Shot("reset-sent", "/accounts/password/reset/done/"),
+    Shot("reset-over", "/accounts/password/reset/key/1-over/"),
+    Shot("reset-done", "/accounts/password/reset/key/done/"),
+    Shot("invitation-over", "/accounts/invitation/nonsense/"),
+    Shot("404", "/nothing-here/"),
+    Shot("docs-stranger", "/docs/"),
+)
+NEWCOMERS = (
+    Shot("overview-empty", "/console/", NEW),
+    Shot("keys-empty", "/console/keys/", NEW),
+    Shot("projects-empty", "/console/projects/", NEW),
+    Shot("usage-empty", "/console/usage/", NEW),
+    Shot("batches-empty", "/console/batches/", NEW),
+    Shot("sessions-empty", "/console/sessions/", NEW),
+    Shot("playground-empty", "/playground/", NEW),
+    Shot("join", "join", NEW),
+    Shot("403", "/console/people/", NEW),
+    Shot("404-member", "/console/nothing-here/", NEW),
+    Shot("join-other", "join", GRACE),
+    Shot("keys-minted", "/console/keys/", GRACE, mint),
+)
+MEMBERS = (
+    Shot("overview", "/console/", ADA),
+    Shot("menu", "/console/", ADA, open_first(".topbar [popovertarget=sidebar]:visible, .account:visible")),
+    Shot("keys", "/console/keys/", ADA),
+    Shot("keys-more", "/console/keys/", ADA, open_first("details.more summary")),
+    Shot("keys-revoke", "/console/keys/", ADA, open_first("[data-dialog^=revoke]")),
+    Shot("keys-project", "project-keys", ADA),
+    Shot("key", "key", ADA),
+    Shot("key-replace", "key", ADA, open_first("[data-dialog=rotate]")),
+    Shot("projects", "/console/projects/", ADA),
+    Shot("project", "project", ADA),
+    Shot("project-member", "project", ADA, open_first("[data-dialog^=member]")),
+    Shot("usage", "/console/usage/?range=30d", ADA),
+    Shot("usage-everybody", "/console/usage/?range=7d&people=all", ADA),
+    Shot("usage-none", "/console/usage/?source=batch", ADA),
+    Shot("request", "request", ADA),
+    Shot("batches", "/console/batches/", ADA),
+    Shot("models", "/console/models/", ADA),
+    Shot("sessions", "/console/sessions/", ADA),
+    Shot("people", "/console/people/", ADA),
+    Shot("person-limits", "person-limits", ADA),
+    Shot("prices", "/console/prices/", ADA),
+    Shot("audit", "/console/audit/", ADA),
+    Shot("audit-project", "project-audit", ADA),
+    Shot("blocked", "/console/blocked/", ADA),
+    Shot("playground", "/playground/", ADA, chat),
+    Shot("playground-code", "/playground/", ADA, chat_and_view_code),
+    Shot("docs", "/docs/", ADA),
+    Shot("password", "/accounts/password/change/", ADA),
+    Shot("sign-out", "/accounts/logout/", ADA),
+)
+BROKEN = (Shot("500", "/500.html"), Shot("429", "/429.html"), Shot("403-csrf", "/403_csrf.html"))
+
+
+def main(*arguments: str) -> None:
+    with Server() as server, sync_playwright() as playwright:
+        code = f"from tests.showcase import fill; print(fill({ADA!r}, {GRACE!r}, {NEW!r}, {PASSWORD!r}))"
+        paths: dict[str, str] = json.loads(server.shell(code))
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
-        signed_in = sign_in(browser, url, email, password)
-        for path in paths or SIGNED_OUT + SIGNED_IN:
-            for look in LOOKS:
-                context = open_context(browser, url, *look, None if path in SIGNED_OUT else signed_in)
-                shoot(context.new_page(), path, Path(folder), "-".join(map(str, look)))
-                context.close()
+        if arguments == ("--readme",):
+            shoot_for_readme(browser, server.url)
+        else:
+            shoot_all(browser, server, paths, Path(arguments[0]), set(arguments[1:]))
         browser.close()
+
+
+def shoot_all(
+    browser: Browser, server: Server, paths: dict[str, str], folder: Path, wanted: set[str]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shots = [
+        shot for shot in (*STRANGERS, *NEWCOMERS, *MEMBERS, *BROKEN) if shot.name in wanted or not wanted
+    ]
+    states = {who: sign_in(browser, server.url, who) for who in {shot.who for shot in shots} - {""}}
+    for look in LOOKS:
+        for shot in shots:
+            context = open_context(browser, server.url, *look, states.get(shot.who))
+            if shot in BROKEN:
+                break_page(context, server, shot.path, look[1])
+            picture = folder / f"{shot.name}-{'-'.join(map(str, look))}.png"
+            shoot(context.new_page(), shot, paths.get(shot.path, shot.path), picture)
+            context.close()
 
 
 def open_context(
@@ -69,12 +190,12 @@ def open_context(
     )
 
 
-def sign_in(browser: Browser, url: str, email: str, password: str) -> StorageState:
+def sign_in(browser: Browser, url: str, email: str) -> StorageState:
     context = browser.new_context(base_url=url)
     page = context.new_page()
     page.goto("/accounts/login/")
     page.locator("input[name=login]").fill(email)
-    page.locator("input[name=password]").fill(password)
+    page.locator("input[name=password]").fill(PASSWORD)
     page.locator("main form button[type=submit]").click()
     page.wait_for_url("**/console/**")
     state = context.storage_state()
@@ -83,19 +204,38 @@ def sign_in(browser: Browser, url: str, email: str, password: str) -> StorageSta
     return {"cookies": [cookie for cookie in state["cookies"] if cookie["name"] == "sessionid"]}
 
 
-def shoot(page: Page, path: str, folder: Path, look: str) -> None:
+def break_page(context: BrowserContext, server: Server, path: str, locale: str) -> None:
+    """Answers ``path`` with the template of its name, which no request should ever bring up."""
+    language = "zh-hans" if locale == "zh-CN" else "en"
+    html = server.shell(
+        "from django.template.loader import render_to_string as render\n"
+        "from django.utils import translation\n"
+        f"translation.activate({language!r}); print(render({path[1:]!r}, {{'minutes': 12}}))"
+    )
+    context.route(f"**{path}", lambda route: route.fulfill(content_type="text/html", body=html))
+
+
+def shoot(page: Page, shot: Shot, path: str, picture: Path) -> None:
     def complain(about: ConsoleMessage | Error) -> None:
-        if isinstance(about, Error) or about.type == "error":
-            sys.stderr.write(f"{path} {look} {about}\n")
+        if isinstance(about, Error) or (about.type == "error" and "the server responded" not in about.text):
+            sys.stderr.write(f"{picture.name} {about}\n")
 
     page.on("console", complain)
     page.on("pageerror", complain)
     page.goto(path)
-    page.wait_for_timeout(500)
+    shot.act(page)
+    page.wait_for_timeout(250)
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        sys.stderr.write(f"{path} {look} is wider than the window\n")
-    name = path.partition("?")[0].strip("/").replace("/", "-") or "home"
-    page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
+        sys.stderr.write(f"{picture.name} is wider than the window\n")
+    page.screenshot(path=picture, full_page=True)
+
+
+def shoot_for_readme(browser: Browser, url: str) -> None:
+    context = open_context(browser, url, "light", "en-US", 1440, sign_in(browser, url, ADA))
+    page = context.new_page()
+    page.goto("/playground/")
+    chat(page)
+    page.screenshot(path=README_PICTURE)
 
 
 if __name__ == "__main__":
