@@ -20,6 +20,8 @@ from typing import Generic, TypeVar
 
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 
+from apikeys.outages import Outage
+
 TRUSTED = 1.0  # seconds
 TRUSTED_ALONE = 300.0  # seconds, while the database does not answer
 ASK_EVERY = 0.4  # seconds; leaves the database as long to answer
@@ -57,6 +59,11 @@ class Known(Generic[Row]):
         self._clock = clock
         self._known: dict[str, _Known[Row]] = {}
         self._lock = threading.Lock()
+        self._outage = Outage(
+            logger,
+            f"The database does not say which {what}s still hold",
+            f"The database says again which {what}s hold",
+        )
         self._alone = False  # the database did not answer when it was last asked again
         self._forgotten = 0  # how often anything was: what was asked before may be out of date
         self._in_use = threading.Event()
@@ -135,6 +142,7 @@ class Known(Generic[Row]):
             try:
                 close_old_connections()
                 self.ask_again()
+                self._outage.over()
             except Exception as error:
-                logger.warning("The database does not say which %ss still hold: %s", self._what, error)
+                self._outage.noticed(error)
         connection.close()

@@ -217,6 +217,34 @@ def test_what_this_process_ends_is_gone_while_the_database_is_away(
     assert known_words.get("name") is None
 
 
+def test_an_outage_of_the_database_is_two_lines_in_the_log(
+    known_words: Known[str],
+    away: list[bool],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("apikeys.known.ASK_EVERY", 0.01)
+    asked, ask = threading.Semaphore(0), known_words._ask
+
+    def count(words: Mapping[str, str]) -> Mapping[str, str]:
+        asked.release()
+        return ask(words)
+
+    monkeypatch.setattr(known_words, "_ask", count)
+    away.append(True)
+    known_words.start()
+    for _ in range(5):
+        assert asked.acquire(timeout=5)
+    away.clear()
+    for _ in range(5):
+        assert asked.acquire(timeout=5)
+    known_words.stop()
+    told = [record.getMessage() for record in caplog.records if record.name == "apikeys.known"]
+    assert told[0] == "The database does not say which words still hold: the connection was refused"
+    assert told[1].startswith("The database says again which words hold after ")
+    assert len(told) == 2
+
+
 def test_an_answer_that_was_overtaken_is_not_remembered(minted: Minted) -> None:
     """The key is revoked in this process while the query for it is under way."""
     key, plaintext = minted
