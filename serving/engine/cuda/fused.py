@@ -15,14 +15,14 @@ from serving.engine.cuda.matrices import Matrix
 def norm_linear(x: torch.Tensor, norm: torch.Tensor, epsilon: float, matrix: Matrix) -> torch.Tensor:
     """``matrix`` of the RMS-normed ``x``."""
     if runs_triton(x) and len(x) == 1:
-        return kernels().matvec(x, matrix, norm=norm, epsilon=epsilon)
+        return _kernels().matvec(x, matrix, norm=norm, epsilon=epsilon)
     return _linear(functional.rms_norm(x, x.shape[-1:], norm, epsilon), matrix)
 
 
 def gated(x: torch.Tensor, norm: torch.Tensor, epsilon: float, matrix: Matrix) -> torch.Tensor:
     """silu(gate) * up, where ``matrix`` of the RMS-normed ``x`` is gate, then up."""
     if runs_triton(x) and len(x) == 1:
-        return kernels().matvec(x, matrix, norm=norm, epsilon=epsilon, gated=True)
+        return _kernels().matvec(x, matrix, norm=norm, epsilon=epsilon, gated=True)
     gate, up = norm_linear(x, norm, epsilon, matrix).chunk(2, dim=-1)
     return functional.silu(gate) * up
 
@@ -30,13 +30,13 @@ def gated(x: torch.Tensor, norm: torch.Tensor, epsilon: float, matrix: Matrix) -
 def linear_add(x: torch.Tensor, matrix: Matrix, residual: torch.Tensor) -> torch.Tensor:
     """``residual`` plus ``matrix`` of ``x``."""
     if runs_triton(x) and len(x) == 1:
-        return kernels().matvec(x, matrix, residual=residual)
+        return _kernels().matvec(x, matrix, residual=residual)
     return residual + _linear(x, matrix)
 
 
 def _linear(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
     if runs_triton(x) and matrix.bits != 16:
-        return kernels().matmul(x, matrix)
+        return _kernels().matmul(x, matrix)
     return matrix(x)
 
 
@@ -44,8 +44,8 @@ def runs_triton(x: torch.Tensor) -> bool:
     return bool(x.is_cuda)
 
 
-def kernels() -> Any:
-    """The module ``triton_kernels``. Triton comes with torch for CUDA, and only there."""
-    from serving.engine.cuda import triton_kernels
+def _kernels() -> Any:
+    """Triton comes with torch for CUDA, and only there."""
+    from serving.engine.cuda import triton_matrices
 
-    return triton_kernels
+    return triton_matrices

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
 
-from serving.engine.cuda.fused import kernels, runs_triton
+from serving.engine.cuda.fused import runs_triton
 from serving.engine.cuda.llama_shape import LlamaShape
 
 HeadNorms = tuple[torch.Tensor, torch.Tensor]
@@ -61,7 +61,7 @@ class DecodeAttention:
         shape = self.shape
         keys, values, window = self.cache.keys[layer], self.cache.values[layer], shape.windows[layer]
         if runs_triton(qkv):
-            queries = kernels().rotate_and_keep(
+            queries = _kernels().rotate_and_keep(
                 qkv,
                 norms,
                 shape.norm_epsilon,
@@ -72,7 +72,7 @@ class DecodeAttention:
                 values,
                 shape.heads,
             )
-            return kernels().attend(queries, keys, values, self.tables, self.positions, window).flatten(1)
+            return _kernels().attend(queries, keys, values, self.tables, self.positions, window).flatten(1)
         queries, new_keys, new_values = rotated(shape, qkv, norms, self.rotary, self.positions)
         keep(keys, values, self.slots, new_keys, new_values)
         return attend_blocks(queries, keys, values, self.tables, self.positions, window).flatten(1)
@@ -197,3 +197,10 @@ def _rotate(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> 
     first, second = heads.float().chunk(2, dim=-1)
     turned = torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)
     return turned.to(heads.dtype)
+
+
+def _kernels() -> Any:
+    """Triton comes with torch for CUDA, and only there."""
+    from serving.engine.cuda import triton_attention
+
+    return triton_attention

@@ -19,7 +19,7 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from serving.engine.cuda import triton_kernels
+from serving.engine.cuda import triton_attention, triton_matrices
 from serving.engine.cuda.matrices import Bits, Matrix
 
 CAPABILITIES = (80, 90)
@@ -87,20 +87,20 @@ def launch_everything() -> None:
     every: tuple[Bits, ...] = (16, 8, 4)
     row = torch.empty(1, HIDDEN, dtype=HALF)
     for bits in every:
-        triton_kernels.matvec(row, matrix(6144, HIDDEN, bits), norm=row, epsilon=1e-5)
-        triton_kernels.matvec(row, matrix(HIDDEN, HIDDEN, bits), residual=row)
-        triton_kernels.matvec(row, matrix(2 * 14336, HIDDEN, bits), norm=row, epsilon=1e-5, gated=True)
+        triton_matrices.matvec(row, matrix(6144, HIDDEN, bits), norm=row, epsilon=1e-5)
+        triton_matrices.matvec(row, matrix(HIDDEN, HIDDEN, bits), residual=row)
+        triton_matrices.matvec(row, matrix(2 * 14336, HIDDEN, bits), norm=row, epsilon=1e-5, gated=True)
     for bits in every[1:]:
         for rows in (2, 32, 64, 512):
-            triton_kernels.matmul(torch.empty(rows, HIDDEN, dtype=HALF), matrix(6144, HIDDEN, bits))
+            triton_matrices.matmul(torch.empty(rows, HIDDEN, dtype=HALF), matrix(6144, HIDDEN, bits))
     cache = torch.empty(10, 16, 8, WIDTH, dtype=HALF)
     places, tables = torch.empty(2, dtype=torch.int32), torch.empty(2, 512, dtype=torch.int32)
     qkv, rotary = torch.empty(2, 48 * WIDTH, dtype=HALF), torch.empty(2, 8192, WIDTH // 2)
     for norms in (None, (row, row)):
-        triton_kernels.rotate_and_keep(qkv, norms, 1e-5, rotary, places, places, cache, cache, 32)
+        triton_attention.rotate_and_keep(qkv, norms, 1e-5, rotary, places, places, cache, cache, 32)
     queries = torch.empty(2, 32, WIDTH, dtype=HALF)
     for window, splits in ((0, 1), (0, 32), (4096, 1)):
-        triton_kernels.attend(queries, cache, cache, tables, places, window, splits)
+        triton_attention.attend(queries, cache, cache, tables, places, window, splits)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from serving.engine.cuda import triton_kernels
+from serving.engine.cuda import triton_attention, triton_matrices
 from serving.engine.cuda.llama_attention import attend_blocks, keep, rotated
 from serving.engine.cuda.llama_shape import LlamaShape
 from serving.engine.cuda.matrices import Matrix
@@ -35,27 +35,27 @@ def assert_close(ours: torch.Tensor, reference: torch.Tensor) -> None:
 )
 def test_a_vector_times_a_matrix(outputs: int, inputs: int, bits: Any) -> None:
     weights, x = matrix(outputs, inputs, bits), random(1, inputs)
-    assert_close(triton_kernels.matvec(x, weights), weights(x))
+    assert_close(triton_matrices.matvec(x, weights), weights(x))
 
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
 def test_norm_and_bias_are_part_of_the_product(bits: Any) -> None:
     weights, x, norm = matrix(40, 576, bits, bias=True), random(1, 576) * 3, random(576, seed=3)
     normed = functional.rms_norm(x, (576,), norm, EPSILON)
-    assert_close(triton_kernels.matvec(x, weights, norm=norm, epsilon=EPSILON), weights(normed))
+    assert_close(triton_matrices.matvec(x, weights, norm=norm, epsilon=EPSILON), weights(normed))
 
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
 def test_a_residual_is_added(bits: Any) -> None:
     weights, x, residual = matrix(40, 128, bits), random(1, 128), random(1, 40, seed=4)
-    assert_close(triton_kernels.matvec(x, weights, residual=residual), weights(x) + residual)
+    assert_close(triton_matrices.matvec(x, weights, residual=residual), weights(x) + residual)
 
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
 def test_gate_and_up_are_joined(bits: Any) -> None:
     weights, x, norm = matrix(2 * 44, 192, bits), random(1, 192), random(192, seed=3)
     gate, up = weights(functional.rms_norm(x, (192,), norm, EPSILON)).chunk(2, dim=-1)
-    ours = triton_kernels.matvec(x, weights, norm=norm, epsilon=EPSILON, gated=True)
+    ours = triton_matrices.matvec(x, weights, norm=norm, epsilon=EPSILON, gated=True)
     assert_close(ours, functional.silu(gate) * up)
 
 
@@ -63,7 +63,7 @@ def test_gate_and_up_are_joined(bits: Any) -> None:
 @pytest.mark.parametrize("rows", [2, 17, 70])
 def test_many_rows_times_a_quantized_matrix(rows: int, bits: Any) -> None:
     weights, x = matrix(150, 576, bits, bias=True), random(rows, 576)
-    assert_close(triton_kernels.matmul(x, weights), weights(x))
+    assert_close(triton_matrices.matmul(x, weights), weights(x))
 
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
@@ -71,7 +71,7 @@ def test_half_precision_strays_by_its_rounding_only(bits: Any) -> None:
     exact = random(64, 256, seed=1) / 16
     weights, x = Matrix.of(exact.bfloat16(), bits), random(1, 256, dtype=torch.bfloat16)
     reference = x.double() @ weights.dense().double().T
-    torch.testing.assert_close(triton_kernels.matvec(x, weights).double(), reference, atol=0.02, rtol=0.01)
+    torch.testing.assert_close(triton_matrices.matvec(x, weights).double(), reference, atol=0.02, rtol=0.01)
 
 
 SHAPE = LlamaShape(
@@ -91,7 +91,7 @@ def test_heads_are_normed_rotated_and_kept(normed: bool, head_dim: int) -> None:
     positions = torch.tensor([0, 7, 49], dtype=torch.int32, device=DEVICE)
     slots = torch.tensor([5, 30, 2], dtype=torch.int32, device=DEVICE)
     ours, theirs = (torch.zeros(2, 8, 4, 2, head_dim, device=DEVICE) for _ in range(2))
-    queries = triton_kernels.rotate_and_keep(
+    queries = triton_attention.rotate_and_keep(
         qkv, norms, EPSILON, rotary, positions, slots, ours[0], ours[1], shape.heads
     )
     expected, keys, values = rotated(shape, qkv, norms, rotary, positions)
@@ -115,4 +115,4 @@ def test_attention_over_blocks(head_dim: int, window: int, splits: int) -> None:
     positions = torch.tensor(lengths, dtype=torch.int32, device=DEVICE) - 1
     queries = random(5, 6, head_dim)
     expected = attend_blocks(queries, keys, values, tables, positions, window)
-    assert_close(triton_kernels.attend(queries, keys, values, tables, positions, window, splits), expected)
+    assert_close(triton_attention.attend(queries, keys, values, tables, positions, window, splits), expected)
