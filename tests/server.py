@@ -13,6 +13,7 @@ from typing import Self
 
 import requests
 
+from tests.commands import Commands
 from tests.environment import REPOSITORY, make_data_dir
 from tests.services import free_port, share
 
@@ -39,6 +40,7 @@ class Server:
         }
         self.process: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
+        self._commands = Commands(self.environment)
 
     def __enter__(self) -> Self:
         self.start()
@@ -51,6 +53,7 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._commands.close()
         if self._worker is not None:
             self._worker.terminate()
             self._worker.wait(STOP_TIMEOUT)
@@ -100,17 +103,7 @@ class Server:
 
     def manage(self, *arguments: str) -> str:
         """What `manage.py` prints on this server's data."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=REPOSITORY,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return self._commands.run(*arguments)
 
     def shell(self, code: str) -> str:
         return self.manage("shell", "--no-imports", "-v", "0", "-c", code).strip()
