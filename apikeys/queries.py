@@ -2,27 +2,26 @@
 
 Counts are rollups plus the records that no rollup counts yet: exact at any moment, quick at any size, and
 still there after the records were pruned. So are percentiles, from the sketches of the rollups, but for what
-a sketch leaves open. The list of requests comes from the records alone.
+a sketch leaves open. The list of requests (``listing.py``) comes from the records alone.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from django.db.models import F, IntegerField, Q, QuerySet, Value
+from django.db.models import IntegerField, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Trunc
 
 from apikeys.filters import UsageFilters
-from apikeys.models import NOT_ROLLED_UP, WIDTHS, ApiKey, Project, UsageRecord, UsageRollup
+from apikeys.models import WIDTHS, ApiKey, Project
+from apikeys.selection import fresh_of, is_about_everybody, rollups_of
 from apikeys.sketches import Sketch
 from apikeys.spans import Span, spans_of
-from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Totals, group
+from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Totals, Unordered, group
 
 LISTED = 50  # rows of a ranking: more than a person reads, and few to look up
 
@@ -119,14 +118,14 @@ def usage_by_project(filters: UsageFilters) -> Ranking[ProjectUsage]:
 def usage_by(filters: UsageFilters, *names: str) -> dict[tuple[Any, ...], Totals]:
     """Totals for each combination of values of ``names``: fields that records and rollups share, or
     ``start``."""
-    together = _is_about_everybody(filters) and not {"key_id", "project_id"} & set(names)
+    together = is_about_everybody(filters) and not {"key_id", "project_id"} & set(names)
     spans = [_in_steps(filters)] if "start" in names else _widest(filters)
-    of_rollup: dict[str, Combinable] = {f"group_{name}": F(name) for name in names}
+    of_rollup: dict[str, Combinable] = {f"group_{name}": Unordered(name) for name in names}
     of_record = dict(of_rollup)
     if "start" in names:
         of_record["group_start"] = Trunc("started_at", filters.step, tzinfo=UTC)
-    rolled_up = [group(_rollups(filters, span, together), SUMS_OF_ROLLUPS, **of_rollup) for span in spans]
-    not_rolled_up = group(_records(filters).filter(NOT_ROLLED_UP), SUMS_OF_RECORDS, **of_record)
+    rolled_up = [group(rollups_of(filters, span, together), SUMS_OF_ROLLUPS, **of_rollup) for span in spans]
+    not_rolled_up = group(fresh_of(filters), SUMS_OF_RECORDS, **of_record)
     totals: dict[tuple[Any, ...], Totals] = {}
     # One statement sees one moment: between two, a rollup could move records from one side to the other.
     for row in not_rolled_up.union(*rolled_up, all=True):
@@ -135,80 +134,12 @@ def usage_by(filters: UsageFilters, *names: str) -> dict[tuple[Any, ...], Totals
     return totals
 
 
-def usage_records(filters: UsageFilters) -> QuerySet[UsageRecord]:
-    """The records themselves, the newest first."""
-    return _records(filters).select_related("key").order_by("-started_at", "-pk")
-
-
-CSV_COLUMNS = (
-    "request_id", "started_at", "project_id", "key", "source", "endpoint", "model", "prompt_tokens",
-    "completion_tokens", "cost", "status", "finish_reason", "error_code", "ttft_ms", "duration_ms",
-    "queue_ms", "prefill_ms", "decode_ms", "compute_seconds", "stream",
-)  # fmt: skip
-
-
-async def usage_csv(filters: UsageFilters) -> AsyncIterator[str]:
-    """The records as CSV text with a header line, in pieces, the newest first."""
-    yield _csv_text([CSV_COLUMNS])
-    rows = []
-    async for record in usage_records(filters).aiterator(chunk_size=1000):
-        rows.append([_csv_cell(record, column) for column in CSV_COLUMNS])
-        if len(rows) == 1000:
-            yield _csv_text(rows)
-            rows = []
-    yield _csv_text(rows)
-
-
-def _csv_cell(record: UsageRecord, column: str) -> object:
-    if column == "started_at":
-        return record.started_at.isoformat(timespec="milliseconds")
-    if column == "cost":
-        return f"{record.cost:f}"
-    value = getattr(record, column)
-    # A spreadsheet would run text that starts like this as a formula.
-    return f"'{value}" if str(value).startswith(("=", "+", "-", "@", "\t")) else value
-
-
-def _csv_text(rows: Iterable[Iterable[object]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    return buffer.getvalue()
-
-
-def _records(filters: UsageFilters) -> QuerySet[UsageRecord]:
-    queryset = UsageRecord.objects.filter(started_at__gte=filters.start, started_at__lt=filters.end)
-    return queryset.filter(_who_and_what(filters))
-
-
 def _in_steps(filters: UsageFilters) -> Span:
     return Span(filters.step, filters.start, filters.end)
 
 
 def _widest(filters: UsageFilters) -> list[Span]:
     return list(spans_of(filters.start, filters.end, filters.step))
-
-
-def _rollups(filters: UsageFilters, span: Span, together: bool) -> QuerySet[UsageRollup]:
-    """``together``: of everybody, where nobody asks for one of them: a few rows instead of one for each."""
-    queryset = UsageRollup.objects.filter(
-        width=span.width, start__gte=span.start, start__lt=span.end, user_id__isnull=together
-    )
-    return queryset.filter(_who_and_what(filters))
-
-
-def _is_about_everybody(filters: UsageFilters) -> bool:
-    return {filters.user_id, filters.project_id, filters.key_id} == {None}
-
-
-def _who_and_what(filters: UsageFilters) -> Q:
-    wanted = {
-        "user_id": filters.user_id,
-        "project_id": filters.project_id,
-        "key_id": filters.key_id,
-        "model": filters.model or None,
-        "source": filters.source or None,
-    }
-    return Q(**{field: value for field, value in wanted.items() if value is not None})
 
 
 def _totals_by(filters: UsageFilters, name: str) -> dict[Any, Totals]:
@@ -229,16 +160,17 @@ def _with_rows(ranking: Ranking[tuple[Any, Totals]], row: Callable[[Any, Totals]
 def _latencies(filters: UsageFilters) -> tuple[Latency, Latency]:
     """Of whole requests, and of their first tokens."""
     duration, ttft = Sketch(), Sketch()
-    together = _is_about_everybody(filters)
+    together = is_about_everybody(filters)
     nothing = Value(None, output_field=IntegerField())
     rolled_up = [
-        _rollups(filters, span, together).values_list("durations", "ttfts", nothing, nothing)
+        rollups_of(filters, span, together).values_list("durations", "ttfts", nothing, nothing)
         for span in _widest(filters)
     ]
-    fresh = _records(filters).filter(NOT_ROLLED_UP, status__lt=400)
+    fresh = fresh_of(filters).filter(status__lt=400)
     not_rolled_up = fresh.values_list(nothing, nothing, "duration_ms", "ttft_ms")
     packed: list[tuple[bytes, bytes]] = []
-    for durations, ttfts, duration_ms, ttft_ms in rolled_up[0].union(*rolled_up[1:], not_rolled_up, all=True):
+    # In this order: PostgreSQL takes a column's type from the first two.
+    for durations, ttfts, duration_ms, ttft_ms in rolled_up[0].union(not_rolled_up, *rolled_up[1:], all=True):
         if durations is not None:
             packed.append((durations, ttfts))
             continue

@@ -9,7 +9,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from apikeys import queries
+from apikeys import listing, queries
 from apikeys.filters import RANGES, SOURCES, UsageFilters, parse_filters
 from apikeys.models import ApiKey, Project
 from apikeys.queries import ModelUsage, Ranking
@@ -37,7 +37,7 @@ def usage(request: PersonRequest) -> HttpResponse:
         "by_key": queries.usage_by_key(filters),
         "by_model": by_model,
         "by_project": queries.usage_by_project(filters),
-        "latest": queries.usage_records(filters)[:LATEST],
+        "latest": listing.usage_latest(filters, LATEST),
         "snippets": quick_start(request),
         **_choices(request, filters, by_model),
     }
@@ -48,7 +48,7 @@ def usage(request: PersonRequest) -> HttpResponse:
 @require_safe
 def usage_csv(request: PersonRequest) -> StreamingHttpResponse:
     filters, _problems = _filters(request)
-    response = StreamingHttpResponse(queries.usage_csv(filters), content_type="text/csv; charset=utf-8")
+    response = StreamingHttpResponse(listing.usage_csv(filters), content_type="text/csv; charset=utf-8")
     name = f"usage-{filters.first_day}-{filters.last_day}.csv"
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

@@ -14,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from apikeys import keys
 from apikeys.filters import UsageFilters, parse_filters
+from apikeys.listing import usage_csv, usage_latest, usage_records
 from apikeys.models import ApiKey, Project, UsageRecord
 from apikeys.queries import (
     LISTED,
@@ -21,8 +22,6 @@ from apikeys.queries import (
     usage_by_key,
     usage_by_model,
     usage_by_project,
-    usage_csv,
-    usage_records,
     usage_series,
     usage_summary,
 )
@@ -261,6 +260,38 @@ def test_the_latest_requests_are_found_without_looking_at_others(
         cursor.execute("EXPLAIN QUERY PLAN " + queries[0]["sql"])
         plan = [row[3] for row in cursor.fetchall()]
     assert any(f"USING INDEX {index}" in line for line in plan)
+
+
+@pytest.mark.embedded
+def test_breakdowns_of_everybody_read_an_index_alone(db: None) -> None:
+    with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
+        usage_by_key(filters({"range": "90d"}, user_id=None))
+        cursor.execute("EXPLAIN QUERY PLAN " + queries[0]["sql"])
+        plan = [row[3] for row in cursor.fetchall() if "apikeys_usagerollup" in row[3]]
+    assert plan
+    assert all("USING COVERING INDEX rollup_of_time" in line for line in plan)
+
+
+def test_the_latest_are_the_first_of_all(record: Record) -> None:
+    hours = [number * number % 60 for number in range(60)]
+    record(
+        *(
+            make_event(model="rare" if hour % 13 == 0 else "big", started_at=NOON - timedelta(hours=hour))
+            for hour in hours
+        )
+    )
+    for query in ({}, {"model": "rare"}, {"model": "none"}, {"range": "24h"}, {"range": "1h"}):
+        for user_id in (1, None):
+            asked = filters(query, user_id)
+            assert usage_latest(asked, 7) == list(usage_records(asked)[:7])
+
+
+def test_a_model_that_nobody_asked_for_is_not_looked_for_in_all_records(
+    record: Record, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    record(make_event(), make_event())
+    with django_assert_num_queries(2):  # of records that are not rolled up, and of rollups
+        assert usage_latest(filters({"model": "none"}), 10) == []
 
 
 def test_records_come_newest_first_with_their_keys(
