@@ -77,11 +77,17 @@ def prune_usage() -> int:
 def _prune(old: QuerySet[Any]) -> int:
     """Deletes ``old`` in small batches."""
     total = 0
-    while batch := list(old.values_list("pk", flat=True)[:BATCH]):
-        deleted, _ = old.model.objects.filter(pk__in=batch).delete()
+    while deleted := prune_batch(old):
         total += deleted
         time.sleep(BREATH)
     return total
+
+
+def prune_batch(old: QuerySet[Any]) -> int:
+    """Deletes BATCH rows of ``old`` at most. How many those were."""
+    batch = list(old.values_list("pk", flat=True)[:BATCH])
+    deleted: int = old.model.objects.filter(pk__in=batch).delete()[0]
+    return deleted
 
 
 @shared_task(name="apikeys.rotate_signing_key")  # type: ignore[untyped-decorator]

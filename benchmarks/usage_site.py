@@ -7,6 +7,7 @@ import os
 import random
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,19 +21,22 @@ from tests.services import share
 os.environ.update(share(Path(os.environ["DATA_DIR"])))  # a database of its own, where there are services
 django.setup()
 
+from django.contrib.auth import get_user_model  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
+from django.test import Client  # noqa: E402
 
-from apikeys import queries, rollups, usage  # noqa: E402
+from apikeys import listing, queries, rollups, usage  # noqa: E402
 from apikeys.filters import UsageFilters, parse_filters  # noqa: E402
 from apikeys.journal import Journal  # noqa: E402
-from apikeys.models import UsageRecord, UsageRollup  # noqa: E402
-from apikeys.tasks import BATCH  # noqa: E402
-from benchmarks.usage_fill import Caller, Traffic, fill, make_callers  # noqa: E402
+from apikeys.models import ApiKey, UsageRecord, UsageRollup  # noqa: E402
+from apikeys.tasks import BATCH, BREATH, prune_batch  # noqa: E402
+from benchmarks.usage_fill import DAY, Caller, Traffic, fill, make_callers  # noqa: E402
 
 FEW = 10_000  # records that inserts are compared with
-INSERTS, ROLLUPS = 20, 20  # batches that are timed
+INSERTS, BATCHES = 20, 20  # that are timed
 QUERIES = 30  # runs of each query, for another person each time
+WRITES, PAGES = 200, 20
 FRESH = 5_000  # records that no rollup counts yet: what comes in a minute of a busy site
 
 Row = dict[str, Any]
@@ -47,6 +51,10 @@ class Site:
         self._database = database
         self._today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self._traffic = Traffic(make_callers())
+        self._administrator = Client(headers={"host": "localhost"})
+        self._administrator.force_login(
+            get_user_model().objects.create_superuser("administrator@example.com")
+        )
         self.rows: list[Row] = []
 
     def fill(self, records: int) -> None:
@@ -55,21 +63,35 @@ class Site:
     def measure(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA synchronous=FULL" if connection.vendor == "sqlite" else "SELECT 1")
-        self._time_writes()
+        self._time_inserts()
+        self._time_upkeep()
         usage._store(self._traffic.events(self._today, FRESH), NOWHERE)
         choose = random.Random(9)
         for what, wanted in asked_for(choose, self._traffic.callers):
             for name, query in QUERIES_OF_THE_PAGE.items():
                 self._note("query", f"{name}, {what}", [timed(query, wanted()) for _ in range(QUERIES)])
+        for what, query in pages_asked_for():
+            self._note("page", f"usage page, {what}", [timed(self._load_page, query) for _ in range(PAGES)])
 
-    def _time_writes(self) -> None:
-        batches = [self._traffic.events(self._today, usage.BATCH) for _ in range(INSERTS)]
-        self._note(
-            "insert", f"insert {usage.BATCH}", [timed(usage._store, each, NOWHERE) for each in batches]
-        )
-        self._note("roll up", f"roll up {BATCH}", [timed(rollups.roll_up, BATCH) for _ in range(ROLLUPS)])
+    def _time_inserts(self) -> None:
+        for size in (1, usage.BATCH):
+            batches = [self._traffic.events(self._today, size) for _ in range(INSERTS)]
+            times = [timed(usage._store, each, NOWHERE) for each in batches]
+            self._note("insert", f"insert {size}", times)
+
+    def _time_upkeep(self) -> None:
+        """And what others wait for the write lock meanwhile."""
+        self._note("upkeep", f"roll up {BATCH}", [timed(rollups.roll_up, BATCH) for _ in range(BATCHES)])
+        old = UsageRecord.objects.filter(started_at__lt=self._today - 60 * DAY, rolled_up=True)
+        self._note("upkeep", f"prune {BATCH}", [timed(prune_batch, old) for _ in range(BATCHES)])
+        self._note("write", "a write beside rolling up", writes_beside(lambda: rollups.roll_up(BATCH)))
+        self._note("write", "a write beside pruning", writes_beside(lambda: prune_batch(old)))
         while rollups.roll_up(20_000):
             pass
+
+    def _load_page(self, query: str) -> None:
+        answer = self._administrator.get(f"/console/usage/?{query}")
+        assert answer.status_code == 200, answer.status_code
 
     def _note(self, kind: str, what: str, times: list[float]) -> None:
         self.rows.append(
@@ -90,7 +112,7 @@ QUERIES_OF_THE_PAGE: dict[str, Callable[[UsageFilters], object]] = {
     "by key": queries.usage_by_key,
     "by model": queries.usage_by_model,
     "by project": queries.usage_by_project,
-    "latest": lambda filters: list(queries.usage_records(filters)[:10]),
+    "latest": lambda filters: listing.usage_latest(filters, 10),
 }
 
 
@@ -110,6 +132,30 @@ def asked_for(
     yield "one project, 90d", lambda: of(None, range="90d", project=choose.choice(callers).project_id)
     yield "everybody, 24h", lambda: of(None, range="24h")
     yield "everybody, 90d", lambda: of(None, range="90d")
+
+
+def pages_asked_for() -> list[tuple[str, str]]:
+    return [(f"everybody, {name}", f"people=all&range={name}") for name in ("24h", "90d")]
+
+
+def writes_beside(upkeep: Callable[[], int]) -> list[float]:
+    """Milliseconds that small writes take while ``upkeep`` goes on in another thread, with its pauses."""
+    enough = threading.Event()
+
+    def work() -> None:
+        while not enough.is_set() and upkeep():
+            enough.wait(BREATH)
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    times = []
+    while thread.is_alive() and len(times) < WRITES:
+        times.append(timed(ApiKey.objects.filter(name="bench", pk=1 + len(times)).update, notes="x"))
+        time.sleep(0.007)
+    enough.set()
+    thread.join()
+    return times
 
 
 def timed(call: Callable[..., object], *arguments: object) -> float:
