@@ -174,9 +174,10 @@ def _keep_commits_through_power_cuts() -> None:
 def _store(events: Sequence[UsageEvent], journal: Journal) -> None:
     """Puts ``events`` in the database together; one that the database refuses is put aside alone."""
     try:
+        records = [_to_record(event) for event in events]
         # Durable: inside somebody's transaction, a rollback would take what the journal has given up.
         with transaction.atomic(durable=True):
-            _insert([_to_record(event) for event in events])
+            _insert(records)
             _keep_contents(events)
             _note_use_of_keys(events)
     except (DataError, IntegrityError, OverflowError, ValueError) as error:
