@@ -7,13 +7,17 @@ that could be mistaken for a model.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +37,9 @@ def prepare(spec: ModelSpec, models_dir: Path, report: Report) -> Path:
     ready = models_dir / f"{_safe(spec.name)}-{_source_hash(spec)}"
     if not ready.is_dir():
         try:
-            _make(spec, models_dir, ready, Progress(report))
+            with _one_at_a_time(models_dir):
+                if not ready.is_dir():  # another process may have been faster
+                    _make(spec, models_dir, ready, Progress(report))
         except ModelLoadError:
             raise
         except Exception as error:  # pip, zipfile, gguf, torch, transformers and the disk all have their own
@@ -43,15 +49,25 @@ def prepare(spec: ModelSpec, models_dir: Path, report: Report) -> Path:
 
 
 def _make(spec: ModelSpec, models_dir: Path, ready: Path, progress: Progress) -> None:
-    models_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models_dir, prefix=".preparing-") as scratch:
         made = Path(scratch, "model")
         if spec.source.kind == "huggingface":
             _fetch_from_hub(spec.source, made, progress)
         else:
             _convert(_gguf_file(spec, Path(scratch), progress), made, spec.dtype, progress)
-        if not ready.exists():  # another process may have been faster
-            made.rename(ready)
+        made.rename(ready)
+
+
+@contextmanager
+def _one_at_a_time(models_dir: Path) -> Iterator[None]:
+    """Of the processes that want the same model, one prepares it while the others wait."""
+    models_dir.mkdir(parents=True, exist_ok=True)
+    folder = os.open(models_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _checked_folder(spec: ModelSpec) -> Path:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def test_the_second_time_it_is_found_and_nothing_else_is_left(gguf_file: Path, t
     assert prepare(spec("gguf", str(gguf_file)), tmp_path, silent) == first
     assert (first / "model.safetensors").stat().st_mtime_ns == written
     assert [entry.name for entry in tmp_path.iterdir()] == [first.name]
+
+
+def test_of_two_that_want_it_at_once_one_makes_it(gguf_file: Path, tmp_path: Path) -> None:
+    def labels(folders: list[Path]) -> set[str]:
+        told: set[str] = set()
+        folders.append(prepare(wanted, tmp_path, lambda label, _: told.add(label)))
+        return told
+
+    wanted = spec("gguf", str(gguf_file))
+    folders: list[Path] = []
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(labels, [folders, folders]))
+    assert folders[0] == folders[1]
+    assert sorted("Writing safetensors" in one for one in told) == [False, True]
 
 
 def test_another_dtype_is_another_folder(gguf_file: Path, tmp_path: Path) -> None:
