@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
+
 from apikeys.errors import ServiceError
 from serving.completions import CompletionStream, Delta, Usage
 from serving.engine.core import TokenLogprobs
@@ -184,7 +186,14 @@ class TextAnswer(OpenAIAnswer):
 def event(body: Json, name: str = "") -> bytes:
     """A server-sent event; OpenAI's older ones have no name."""
     head = f"event: {name}\n".encode() if name else b""
-    return head + b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return head + b"data: " + _json(body) + b"\n\n"
+
+
+def _json(body: Json) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # what a caller sent comes back: half a surrogate pair, an integer of over 64 bits
+        return json.dumps(body).encode()
 
 
 def _usage_object(usage: Usage) -> Json:

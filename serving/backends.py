@@ -40,6 +40,10 @@ class Backend(Protocol):
         """What it is doing now."""
 
 
+class Silence(Exception):
+    """Nothing has come, and somebody wants that known."""
+
+
 class Generation:
     """The outputs of some sequences that one caller started together, as they come.
 
@@ -49,7 +53,7 @@ class Generation:
 
     def __init__(self, request_ids: Sequence[str]) -> None:
         self.loop = asyncio.get_running_loop()
-        self._news: asyncio.Queue[SequenceOutput] = asyncio.Queue()
+        self._news: asyncio.Queue[SequenceOutput | None] = asyncio.Queue()
         self._lock = threading.Lock()
         self._open = set(request_ids)
         self._totals = dict.fromkeys(request_ids, 0)
@@ -57,8 +61,11 @@ class Generation:
         self._when_ended: list[Callable[[], None]] = []
 
     async def next(self) -> SequenceOutput:
-        """Cancelling this loses nothing."""
-        return await self._news.get()
+        """Cancelling this loses nothing. Raises Silence when ``tell_silence`` was called."""
+        output = await self._news.get()
+        if output is None:
+            raise Silence
+        return output
 
     def completion_tokens(self, request_id: str) -> int:
         """How many tokens the engine has made for this sequence so far."""
@@ -99,6 +106,10 @@ class Generation:
     def tell(self, output: SequenceOutput) -> None:
         """On the event loop."""
         self._news.put_nowait(output)
+
+    def tell_silence(self) -> None:
+        """On the event loop: wakes who waits, with nothing."""
+        self._news.put_nowait(None)
 
 
 class LocalBackend:

@@ -20,7 +20,7 @@ from apikeys.limits import Permit, admit
 from apikeys.models import CLIENT_LEFT
 from serving import runtime
 from serving.answer_cache import Rerun, Slot, slot_of
-from serving.backends import Backend
+from serving.backends import Backend, Silence
 from serving.chat.schemas import ChatRequest
 from serving.engine.core import GenerationRequest, SequenceOutput, TokenLogprobs
 from serving.engine.detokenizer import Detokenizer, StopMatcher
@@ -48,6 +48,9 @@ class Delta:
     logprobs: tuple[TokenLogprobs, ...] = ()  # of ``token_ids``, if asked for; with echo the prompt's too
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None  # from its second token on, if asked for
     pieces: tuple[Piece, ...] = ()  # the text in its order with the calls of tools
+
+
+SILENCE = Delta(-1, "")  # nothing has come
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +260,15 @@ class CompletionStream:
                     await self._slot.fill(self._outputs)
                 await self.aclose()
                 raise StopAsyncIteration
-            self._take(await self._generation.next())
+            try:
+                self._take(await self._generation.next())
+            except Silence:
+                return SILENCE
         return self._ready.popleft()
+
+    def tell_silence(self) -> None:
+        """Whoever iterates gets SILENCE next, if there is still nothing else. For the event loop."""
+        self._generation.tell_silence()
 
     def close(self, error: ServiceError | None = None) -> None:
         """Idempotent, never blocks, from any thread. ``error``: why it ends, where neither the model

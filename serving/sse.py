@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Self
+from collections.abc import AsyncGenerator, Mapping
 
 from django.http import StreamingHttpResponse
 
 from apikeys.errors import ServiceError
 from serving.answers import Answer
-from serving.completions import CompletionStream, Delta
+from serving.completions import SILENCE, CompletionStream
 from serving.errors import InternalError
 
 log = logging.getLogger(__name__)
@@ -23,32 +22,43 @@ KEEPALIVE_AFTER = 10.0  # seconds of silence after which proxies and clients are
 class EventStream:
     """An object, not a generator, because Django calls ``close`` of an object on all three ways out: at
     the end, when the client leaves while we generate, and when it leaves while we send. A generator is
-    left hanging on the last. ``complete``: whether it has come to its proper end."""
+    left hanging on the last. To be iterated once. ``complete``: whether it has come to its proper end."""
 
     def __init__(self, stream: CompletionStream, answer: Answer) -> None:
         self.complete = False
         self._stream = stream
         self._answer = answer
         self._events = self._write()
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
         _open_bodies.add(self)
+        self._break_silence()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await anext(self._events)
+    def __aiter__(self) -> AsyncGenerator[bytes]:
+        return self._events
 
     def close(self) -> None:
         """From any thread; called when the last byte has been handed to the server, or cannot be."""
         self._stream.close()
         _open_bodies.discard(self)
 
-    async def _write(self) -> AsyncIterator[bytes]:
+    def _break_silence(self) -> None:
+        """One timer for a whole stream: a timeout around each delta took a tenth of all the time."""
+        if self not in _open_bodies:
+            return
+        silent = self._loop.time() - self._heard_at
+        if silent >= KEEPALIVE_AFTER:
+            self._stream.tell_silence()
+            silent = 0.0
+        self._loop.call_later(KEEPALIVE_AFTER - silent, self._break_silence)
+
+    async def _write(self) -> AsyncGenerator[bytes]:
         try:
             for event in self._answer.opening():
                 yield event
-            async for delta in _with_pauses(self._stream):
-                if delta is None:
+            async for delta in self._stream:
+                self._heard_at = self._loop.time()
+                if delta is SILENCE:
                     yield self._answer.keepalive
                     continue
                 for event in self._answer.pieces(delta):
@@ -70,6 +80,10 @@ class EventStreamResponse(StreamingHttpResponse):
         super().__init__(events, headers=headers, content_type="text/event-stream")
         self.events = events
 
+    def __aiter__(self) -> AsyncGenerator[bytes]:
+        """As Django's, without its two generators in between, through which each event would go."""
+        return aiter(self.events)
+
 
 _open_bodies: set[EventStream] = set()
 
@@ -80,17 +94,3 @@ def wait_until_sent(seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while _open_bodies and time.monotonic() < deadline:
         time.sleep(0.02)
-
-
-async def _with_pauses(stream: CompletionStream) -> AsyncIterator[Delta | None]:
-    """The deltas, and None whenever there was none for KEEPALIVE_AFTER."""
-    while True:
-        try:
-            async with asyncio.timeout(KEEPALIVE_AFTER):
-                delta = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            yield None
-        else:
-            yield delta

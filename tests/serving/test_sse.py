@@ -13,7 +13,7 @@ from apikeys.errors import ServiceError
 from serving import sse
 from serving.answers import TextAnswer
 from serving.chat.answers import ChatAnswer
-from serving.completions import Delta, Usage
+from serving.completions import SILENCE, Delta, Usage
 from serving.errors import GenerationFailed
 
 
@@ -85,19 +85,22 @@ async def test_a_mistake_of_ours_in_mid_stream_tells_nothing_of_itself(
 
 async def test_silence_is_filled_with_comments_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "KEEPALIVE_AFTER", 0.02)
-    queue: asyncio.Queue[Delta] = asyncio.Queue()
+    queue: asyncio.Queue[Delta | None] = asyncio.Queue()
 
     class Slow(HandFed):
         async def __anext__(self) -> Delta:
             delta = await queue.get()
-            if delta.index < 0:
+            if delta is None:
                 raise StopAsyncIteration
             return delta
+
+        def tell_silence(self) -> None:
+            queue.put_nowait(SILENCE)
 
     body = body_of(Slow())
     reading = asyncio.create_task(events_of(body))
     await asyncio.sleep(0.1)
-    for delta in (Delta(0, "a"), Delta(0, "b"), Delta(-1, "")):
+    for delta in (Delta(0, "a"), Delta(0, "b"), None):
         await queue.put(delta)
     events = await reading
     assert events[0] == ": keepalive"
@@ -120,6 +123,6 @@ async def test_without_include_usage_no_chunk_speaks_of_it() -> None:
 async def test_closing_the_body_closes_the_stream() -> None:
     stream = HandFed(Delta(0, "a"), error=ServiceError("never read"))
     body = body_of(stream)
-    await anext(body)
+    await anext(aiter(body))
     body.close()
     assert stream.closed == 1
