@@ -14,6 +14,8 @@
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location
+# A process for each core, up to four: each starts a server of its own.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 # What runs on the services too: the engine knows none of them.
 SERVED := tests --ignore=tests/serving/engine
 MESSAGES := $(wildcard locale/*/LC_MESSAGES/*.po)
@@ -28,10 +30,10 @@ run: setup
 	@$(BIN)/python manage.py serve
 
 test: setup-dev
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-services: setup-dev .venv/.services
-	@$(BIN)/python -m tests.services $(BIN)/python -m pytest $(SERVED)
+	@$(BIN)/python -m tests.services $(PYTEST) $(SERVED)
 
 check: setup-dev
 	@$(BIN)/ruff format --check .
