@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ def runtime() -> Iterator[Runtime]:
     wait_until_ready(runtime)
     yield runtime
     runtime.stop()
+    gc.unfreeze()
 
 
 def wait_until_ready(runtime: Runtime) -> ModelStatus:
@@ -43,6 +45,11 @@ async def last_output(backend: LocalBackend, name: str) -> SequenceOutput:
         output = await asyncio.wait_for(generation.next(), 60)
         if output.finish_reason is not None:
             return output
+
+
+def test_garbage_is_not_looked_for_among_what_stays(runtime: Runtime) -> None:
+    assert gc.get_freeze_count() > 100_000
+    assert len(gc.get_objects()) < gc.get_freeze_count() / 10
 
 
 def test_a_lost_device_ends_requests_with_the_reason_and_the_model_is_loaded_anew(
