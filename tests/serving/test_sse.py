@@ -23,6 +23,7 @@ class HandFed:
     request_id, model, num_choices = "req-1", "m", 1
     usage = Usage(2, 3)
     tokenizer = None
+    may_call = False
 
     def __init__(self, *deltas: Delta, error: Exception | None = None) -> None:
         self._deltas = iter(deltas)
