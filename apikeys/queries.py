@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from django.db.models import IntegerField, Value
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Trunc
 
 from apikeys.filters import UsageFilters
 from apikeys.models import WIDTHS, ApiKey, Project
 from apikeys.selection import fresh_of, is_about_everybody, rollups_of
 from apikeys.sketches import Sketch
 from apikeys.spans import Span, spans_of
-from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Totals, Unordered, group
+from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Began, Totals, Unordered, group
 
 LISTED = 50  # rows of a ranking: more than a person reads, and few to look up
 
@@ -123,7 +122,7 @@ def usage_by(filters: UsageFilters, *names: str) -> dict[tuple[Any, ...], Totals
     of_rollup: dict[str, Combinable] = {f"group_{name}": Unordered(name) for name in names}
     of_record = dict(of_rollup)
     if "start" in names:
-        of_record["group_start"] = Trunc("started_at", filters.step, tzinfo=UTC)
+        of_record["group_start"] = Began(filters.step)
     rolled_up = [group(rollups_of(filters, span, together), SUMS_OF_ROLLUPS, **of_rollup) for span in spans]
     not_rolled_up = group(fresh_of(filters), SUMS_OF_RECORDS, **of_record)
     totals: dict[tuple[Any, ...], Totals] = {}

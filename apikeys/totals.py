@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from decimal import Decimal
 from operator import add, attrgetter
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Aggregate, Count, Func, Q, QuerySet, Sum
 from django.db.models.expressions import Combinable
+from django.db.models.functions import Trunc
 from django.db.models.sql.compiler import SQLCompiler
 
-from apikeys.models import CLIENT_LEFT, SUMS, UsageRecord, from_nanos
+from apikeys.models import CLIENT_LEFT, SUMS, UsageRecord, Width, from_nanos
 
 IS_ERROR = Q(status__gte=400) & ~Q(status=CLIENT_LEFT)  # who leaves, or presses Stop, makes no error
 
@@ -77,6 +79,22 @@ class Unordered(Func):
     ) -> tuple[str, tuple[str | int, ...]]:
         sql, parameters = self.as_sql(compiler, connection, template="+%(expressions)s", **context)
         return sql, tuple(parameters)
+
+
+class Began(Trunc):
+    """The minute, hour or day (UTC) in which ``started_at`` is. SQLite has no function for that: Django's,
+    in Python, is called for each row, where the text that SQLite keeps needs only to be cut."""
+
+    def __init__(self, width: Width) -> None:
+        super().__init__("started_at", width, tzinfo=UTC)
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, tuple[str | int, ...]]:
+        sql, parameters = compiler.compile(self.lhs)
+        midnight = "0000-00-00 00:00:00"
+        kept = {"minute": 16, "hour": 13, "day": 10}[str(self.kind)]
+        return f"substr({sql}, 1, {kept}) || '{midnight[kept:]}'", tuple(parameters)
 
 
 def group(
