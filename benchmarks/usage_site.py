@@ -31,7 +31,7 @@ from apikeys.filters import UsageFilters, parse_filters  # noqa: E402
 from apikeys.journal import Journal  # noqa: E402
 from apikeys.models import ApiKey, UsageRecord, UsageRollup  # noqa: E402
 from apikeys.tasks import BATCH, BREATH, prune_batch  # noqa: E402
-from benchmarks.usage_fill import DAY, Caller, Traffic, fill, make_callers  # noqa: E402
+from benchmarks.usage_fill import DAY, MODELS, Caller, Traffic, fill, make_callers  # noqa: E402
 
 FEW = 10_000  # records that inserts are compared with
 INSERTS, BATCHES = 20, 20  # that are timed
@@ -63,6 +63,7 @@ class Site:
     def measure(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA synchronous=FULL" if connection.vendor == "sqlite" else "SELECT 1")
+        self._records = UsageRecord.objects.count()
         self._time_inserts()
         self._time_upkeep()
         usage._store(self._traffic.events(self._today, FRESH), NOWHERE)
@@ -97,7 +98,7 @@ class Site:
         self.rows.append(
             {
                 "database": self._database,
-                "records": UsageRecord.objects.count() if kind != "query" else self.rows[0]["records"],
+                "records": self._records,
                 "kind": kind,
                 "what": what,
                 "p50_ms": round(statistics.median(times), 3),
@@ -132,6 +133,8 @@ def asked_for(
     yield "one project, 90d", lambda: of(None, range="90d", project=choose.choice(callers).project_id)
     yield "everybody, 24h", lambda: of(None, range="24h")
     yield "everybody, 90d", lambda: of(None, range="90d")
+    yield "everybody with one model, 90d", lambda: of(None, range="90d", model=choose.choice(MODELS))
+    yield "a source that nobody used, 90d", lambda: of(None, range="90d", source="playground")
 
 
 def pages_asked_for() -> list[tuple[str, str]]:
@@ -151,11 +154,16 @@ def writes_beside(upkeep: Callable[[], int]) -> list[float]:
     thread.start()
     times = []
     while thread.is_alive() and len(times) < WRITES:
-        times.append(timed(ApiKey.objects.filter(name="bench", pk=1 + len(times)).update, notes="x"))
-        time.sleep(0.007)
+        times.append(timed(write, len(times)))
+        time.sleep(0.007)  # at no fixed moment of a batch
     enough.set()
     thread.join()
     return times
+
+
+def write(number: int) -> None:
+    """What a page does that changes a key."""
+    ApiKey.objects.filter(pk=number + 1).update(notes="beside")
 
 
 def timed(call: Callable[..., object], *arguments: object) -> float:
