@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apikeys import notices, rollups, signatures
 from apikeys.jwt import sessions, signing
-from apikeys.models import ApiKey, RequestContent, UsageRecord, UsageRollup
+from apikeys.models import WIDTHS, ApiKey, RequestContent, UsageRecord, UsageRollup
 
 BATCH = 100  # rows in one transaction: a web request waits for the write lock for milliseconds only
 BREATH = 0.02  # seconds between two batches, in which others get the write lock
@@ -63,12 +63,13 @@ def forget_nonces() -> int:
 @shared_task(name="apikeys.prune_usage")  # type: ignore[untyped-decorator]
 def prune_usage() -> int:
     """Deletes what has been kept long enough: contents for CONTENT_RETENTION_DAYS, records and rollups by
-    hour for USAGE_RETENTION_DAYS, rollups by minute for MINUTES_KEPT. Rollups by day stay. How many records
-    those were."""
+    hour for USAGE_RETENTION_DAYS, rollups by minute for MINUTES_KEPT. Rollups by day and week stay. How many
+    records those were."""
     now = timezone.now()
     cutoff = now - timedelta(days=settings.USAGE_RETENTION_DAYS)
     _prune(UsageRollup.objects.filter(width="minute", start__lt=now - MINUTES_KEPT))
-    _prune(UsageRollup.objects.filter(width="hour", start__lt=cutoff))
+    # A record's hour leads to it, and so goes after it.
+    _prune(UsageRollup.objects.filter(width="hour", start__lt=cutoff - WIDTHS["hour"]))
     old_content = now - timedelta(days=settings.CONTENT_RETENTION_DAYS)
     _prune(RequestContent.objects.filter(started_at__lt=old_content))
     return _prune(UsageRecord.objects.filter(started_at__lt=cutoff, rolled_up=True))
