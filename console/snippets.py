@@ -21,6 +21,7 @@ curl {base}/v1/chat/completions \\
   }}'
 """
 _PYTHON = """\
+# pip install requests
 import requests
 
 url = "{base}/v1/completions"
@@ -30,6 +31,7 @@ response = requests.post(url, json=data, headers=headers)
 print(response.json()["choices"][0]["text"])
 """
 _OPENAI = """\
+# pip install openai
 from openai import OpenAI
 
 client = OpenAI(base_url="{base}/v1", api_key="{key}")
@@ -42,6 +44,7 @@ for chunk in stream:
     print(chunk.choices[0].delta.content or "", end="", flush=True)
 """
 _BATCH = """\
+# pip install openai
 import json
 import time
 from openai import OpenAI

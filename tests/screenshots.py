@@ -168,11 +168,11 @@ def shoot_all(
         shot for shot in (*STRANGERS, *NEWCOMERS, *MEMBERS, *BROKEN) if shot.name in wanted or not wanted
     ]
     states = {who: sign_in(browser, server.url, who) for who in {shot.who for shot in shots} - {""}}
+    broken = render_broken(server)
     for look in LOOKS:
         for shot in shots:
             context = open_context(browser, server.url, *look, states.get(shot.who))
-            if shot in BROKEN:
-                break_page(context, server, shot.path, look[1])
+            answer_with(context, broken[look[1]])
             picture = folder / f"{shot.name}-{'-'.join(map(str, look))}.png"
             shoot(context.new_page(), shot, paths.get(shot.path, shot.path), picture)
             context.close()
@@ -204,15 +204,18 @@ def sign_in(browser: Browser, url: str, email: str) -> StorageState:
     return {"cookies": [cookie for cookie in state["cookies"] if cookie["name"] == "sessionid"]}
 
 
-def break_page(context: BrowserContext, server: Server, path: str, locale: str) -> None:
-    """Answers ``path`` with the template of its name, which no request should ever bring up."""
-    language = "zh-hans" if locale == "zh-CN" else "en"
-    html = server.shell(
-        "from django.template.loader import render_to_string as render\n"
-        "from django.utils import translation\n"
-        f"translation.activate({language!r}); print(render({path[1:]!r}, {{'minutes': 12}}))"
-    )
-    context.route(f"**{path}", lambda route: route.fulfill(content_type="text/html", body=html))
+def render_broken(server: Server) -> dict[str, dict[str, str]]:
+    """By language, then by path: the pages that no request should ever bring up."""
+    code = f"from tests.showcase import render; print(render({[shot.path[1:] for shot in BROKEN]}))"
+    pages: dict[str, dict[str, str]] = json.loads(server.shell(code))
+    return pages
+
+
+def answer_with(context: BrowserContext, pages: dict[str, str]) -> None:
+    for path, html in pages.items():
+        context.route(
+            f"**/{path}", lambda route, _, html=html: route.fulfill(content_type="text/html", body=html)
+        )
 
 
 def shoot(page: Page, shot: Shot, path: str, picture: Path) -> None:

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.utils import timezone
+from django.template.loader import render_to_string
+from django.utils import timezone, translation
 
 from apikeys import blocking, contents, keys, people, project_invitations, projects, usage
 from apikeys.audit import SYSTEM, Actor
@@ -63,6 +64,15 @@ def fill(administrator: str, member: str, newcomer: str, password: str) -> str:
             "join": f"/console/join/{token}/",
         }
     )
+
+
+def render(templates: list[str]) -> str:
+    """What these templates are in each of the browser's languages, as JSON."""
+    pages: dict[str, dict[str, str]] = {}
+    for locale, language in (("en-US", "en"), ("zh-CN", "zh-hans")):
+        with translation.override(language):
+            pages[locale] = {name: render_to_string(name, {"minutes": 12}) for name in templates}
+    return json.dumps(pages)
 
 
 def _make_projects(ada: User, others: list[User], by: Actor) -> Project:

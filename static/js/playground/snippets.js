@@ -31,7 +31,8 @@ function curl({ base, key, request }) {
 
 function openai({ base, key, request }) {
   const fields = Object.entries(request).map(([name, value]) => `    ${name}=${python(value, "    ")},\n`);
-  return `from openai import OpenAI
+  return `# pip install openai
+from openai import OpenAI
 
 client = OpenAI(base_url=${JSON.stringify(base)}, api_key=${JSON.stringify(key)})
 
@@ -42,7 +43,8 @@ print(completion.choices[0].message.content)
 }
 
 function requests({ base, key, request }) {
-  return `import requests
+  return `# pip install requests
+import requests
 
 url = ${JSON.stringify(`${base}/chat/completions`)}
 headers = {"Authorization": ${JSON.stringify(`Bearer ${key}`)}}
