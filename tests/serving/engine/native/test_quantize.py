@@ -121,7 +121,7 @@ def test_perplexity_stays_within_2_percent_in_int8_and_5_in_int4(
 ) -> None:
     """On the beginning of the text that benchmarks.fidelity goes through."""
     runners = {kind: native_runner(kind) for kind in ("int8", "int4")}
-    rows = measure(reference_model, runners, windows(model_folder, 3 * WINDOW))
+    rows = measure(reference_model, runners, windows(model_folder, WINDOW))
     check_fidelity({row.case: asdict(row) for row in rows})
 
 
