@@ -144,9 +144,9 @@ _SIGNATURES = {
 
 
 @cache
-def load_library(cache_dir: Path, processor: str = "native") -> ctypes.CDLL:
+def load_library(cache_dir: Path, processor: str = "native", *flags: str) -> ctypes.CDLL:
     """The library, built if need be. Raises KernelError."""
-    path = build(cache_dir, processor)
+    path = build(cache_dir, processor, *flags)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:

@@ -27,29 +27,29 @@ class KernelError(EngineError):
     """The C library cannot be built or loaded here. The general runner needs none of it."""
 
 
-def build(cache_dir: Path, processor: str = "native") -> Path:
+def build(cache_dir: Path, processor: str = "native", *flags: str) -> Path:
     """The compiled library for these sources, this processor and this compiler, from ``cache_dir`` if it
-    is there. ``processor`` "baseline" uses no instruction that is special to this one. Raises
-    KernelError."""
-    library = library_path(cache_dir, processor)
+    is there. ``processor`` "baseline" uses no instruction that is special to this one. ``flags``: more for
+    the compiler. Raises KernelError."""
+    library = library_path(cache_dir, processor, *flags)
     if not library.exists():
-        _compile([f"-mcpu={processor}", *_FLAGS], library)
+        _compile([f"-mcpu={processor}", *_FLAGS, *flags], library)
     return library
 
 
-def library_path(cache_dir: Path, processor: str = "native") -> Path:
+def library_path(cache_dir: Path, processor: str = "native", *flags: str) -> Path:
     """Where ``build`` puts the library, or finds it. Raises KernelError when there is no compiler."""
     if importlib.util.find_spec("ziglang") is None:
         raise KernelError(say("The compiler is not installed: pip install ziglang."))
-    return cache_dir / f"kernels-{_fingerprint(processor)}.so"
+    return cache_dir / f"kernels-{_fingerprint(processor, *flags)}.so"
 
 
-def _fingerprint(processor: str) -> str:
+def _fingerprint(processor: str, *flags: str) -> str:
     digest = hashlib.sha256()
     for source in sorted(_SOURCES.glob("*.[ch]")):
         digest.update(source.name.encode() + source.read_bytes())
     compiler = importlib.metadata.version("ziglang")
-    for fact in (processor, *_FLAGS, compiler, platform.platform(), _this_processor()):
+    for fact in (processor, *_FLAGS, *flags, compiler, platform.platform(), _this_processor()):
         digest.update(fact.encode() + b"\0")
     return digest.hexdigest()[:16]
 

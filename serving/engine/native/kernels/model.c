@@ -1,6 +1,8 @@
 /* One step of the model: every thread runs forward() and meets the others at barriers. */
 #include "model.h"
 
+#include "profile.h"
+
 #define LOG2_E 1.44269504f
 
 static const float *normalised(const Model *m, const float *x, const float *weight, float *to) {
@@ -21,36 +23,40 @@ static Activations prepare(Runner *r, int thread, const float *x, int stride, co
     Own *own = &r->own[thread];
     const int alone = count <= ALONE_ROWS;
     const Activations a = activations_at(alone ? own->few : r->activations, count, inputs);
+    now_doing(QUANTIZE);
     if (alone) {
-        for (int i = 0; i < count; i++)
+        for (int i = 0; i < count && pool_in_time(r->pool, thread); i++)
             prepare_row(r, &a, i, x + (int64_t)(rows ? rows[i] : i) * stride, norm, own);
         return a;
     }
-    for (int i; (i = pool_take(r->pool)) < count;)
+    for (int i; (i = pool_take(r->pool, thread, count)) >= 0;)
         prepare_row(r, &a, i, x + (int64_t)(rows ? rows[i] : i) * stride, norm, own);
-    pool_barrier(r->pool);
+    pool_barrier(r->pool, thread, count);
     return a;
 }
 
 /* Blocks x spans of tiles are the work items: enough of them that all threads end together. */
-static void multiply(Runner *r, int thread, const Matrix *m, const Activations *a, float *out, int stride, Into into) {
+static void multiply(Runner *r, int thread, Doing which, const Matrix *m, const Activations *a, float *out, int stride,
+                     Into into) {
     const int blocks = blocks_of(m), tiles = tiles_of(a);
-    int spans = (8 * r->pool->threads + blocks - 1) / blocks;
-    spans = spans < tiles ? spans : tiles;
+    const int wanted = (8 * r->pool->threads + blocks - 1) / blocks, spans = wanted < tiles ? wanted : tiles;
+    const int items = blocks * spans;
+    now_doing(which);
     /* The next item is taken before this one is done, so that its weights can be on their way. */
-    for (int item = pool_take(r->pool), next; item < blocks * spans; item = next) {
-        next = pool_take(r->pool);
-        const int block = item / spans, span = item % spans, after = next < blocks * spans ? next / spans : block;
+    for (int item = pool_take(r->pool, thread, items), next; item >= 0; item = next) {
+        next = pool_take(r->pool, thread, items);
+        const int block = item / spans, span = item % spans, after = next >= 0 ? next / spans : block;
         multiply_block(m, block, after, a, span * tiles / spans, (span + 1) * tiles / spans, r->own[thread].block, out,
                        stride, into);
     }
-    pool_barrier(r->pool);
+    pool_barrier(r->pool, thread, items);
 }
 
-static void begin_rows(Runner *r) {
+static void begin_rows(Runner *r, int thread) {
     const Model *m = r->model;
     const int half = m->head_dim / 2;
-    for (int row; (row = pool_take(r->pool)) < r->batch->rows;) {
+    now_doing(BEGIN);
+    for (int row; (row = pool_take(r->pool, thread, r->batch->rows)) >= 0;) {
         matrix_row(&m->embedding, r->batch->tokens[row], r->x + (int64_t)row * m->hidden);
         float *angles = r->angles + (int64_t)row * m->head_dim;
         for (int i = 0; i < half; i++) {
@@ -59,7 +65,7 @@ static void begin_rows(Runner *r) {
             angles[half + i] = sinf(angle) * m->attention_scaling;
         }
     }
-    pool_barrier(r->pool);
+    pool_barrier(r->pool, thread, r->batch->rows);
 }
 
 /* Normalises (if asked) and rotates one head in place; halves of the head are the pairs, as in transformers. */
@@ -111,49 +117,59 @@ static void attend_part(Runner *r, const LayerCache *cache, const Slice *s, int 
            r->mixed + (int64_t)(row + first) * width + skip, width);
 }
 
+static int parts_of(const Slice *s, int at_once) { return (s->length + at_once - 1) / at_once; }
+
+static int attention_items(const Runner *r, int at_once) {
+    int parts = 0;
+    for (int i = 0; i < r->batch->slices; i++) parts += parts_of(&r->batch->slice[i], at_once);
+    return parts * r->model->kv_heads;
+}
+
 /* Work items are kv heads of parts of slices. A slice of one token needs nobody else's keys, so that it is
  * placed and attended in one go; longer ones are placed in a phase before. */
-static void attention(Runner *r, const Layer *layer, const LayerCache *cache) {
-    const Model *m = r->model;
-    const int at_once = queries_at_once(m);
-    int item = pool_take(r->pool), base = 0, row = 0;
-    for (int i = 0; i < r->batch->slices; row += r->batch->slice[i++].length) {
+static void attention(Runner *r, int thread, const Layer *layer, const LayerCache *cache) {
+    const int kv_heads = r->model->kv_heads, at_once = queries_at_once(r->model);
+    const int all = attention_items(r, at_once);
+    now_doing(ATTENTION);
+    int item = pool_take(r->pool, thread, all), base = 0, row = 0;
+    for (int i = 0; i < r->batch->slices && item >= 0; row += r->batch->slice[i++].length) {
         const Slice *s = &r->batch->slice[i];
-        const int parts = (s->length + at_once - 1) / at_once, items = parts * m->kv_heads;
-        for (; item < base + items; item = pool_take(r->pool)) {
-            const int kv_head = (item - base) % m->kv_heads, part = parts - 1 - (item - base) / m->kv_heads;
+        const int parts = parts_of(s, at_once), items = parts * kv_heads;
+        for (; item >= 0 && item < base + items; item = pool_take(r->pool, thread, all)) {
+            const int kv_head = (item - base) % kv_heads, part = parts - 1 - (item - base) / kv_heads;
             const int first = part * at_once, left = s->length - first;
             if (s->length == 1) place(r, layer, cache, row, kv_head);
             attend_part(r, cache, s, row, kv_head, first, left < at_once ? left : at_once);
         }
         base += items;
     }
-    pool_barrier(r->pool);
+    pool_barrier(r->pool, thread, all);
 }
 
-static void place_long_slices(Runner *r, const Layer *layer, const LayerCache *cache) {
-    const int kv_heads = r->model->kv_heads;
+static void place_long_slices(Runner *r, int thread, const Layer *layer, const LayerCache *cache) {
+    const int kv_heads = r->model->kv_heads, items = r->batch->rows * kv_heads;
     if (r->batch->rows == r->batch->slices) return;
-    for (int item; (item = pool_take(r->pool)) < r->batch->rows * kv_heads;) {
+    now_doing(ATTENTION);
+    for (int item; (item = pool_take(r->pool, thread, items)) >= 0;) {
         const int row = item / kv_heads;
         if (r->batch->slice[r->slice_of[row]].length > 1) place(r, layer, cache, row, item % kv_heads);
     }
-    pool_barrier(r->pool);
+    pool_barrier(r->pool, thread, items);
 }
 
 static void run_layer(Runner *r, int thread, const Layer *layer, const LayerCache *cache) {
     const Model *m = r->model;
     const int rows = r->batch->rows, width = m->heads * m->head_dim;
     Activations a = prepare(r, thread, r->x, m->hidden, NULL, rows, m->hidden, layer->attention_norm);
-    multiply(r, thread, &layer->qkv, &a, r->qkv, r->qkv_width, REPLACE);
-    place_long_slices(r, layer, cache);
-    attention(r, layer, cache);
+    multiply(r, thread, QKV, &layer->qkv, &a, r->qkv, r->qkv_width, REPLACE);
+    place_long_slices(r, thread, layer, cache);
+    attention(r, thread, layer, cache);
     a = prepare(r, thread, r->mixed, width, NULL, rows, width, NULL);
-    multiply(r, thread, &layer->out, &a, r->x, m->hidden, ADD);
+    multiply(r, thread, OUT, &layer->out, &a, r->x, m->hidden, ADD);
     a = prepare(r, thread, r->x, m->hidden, NULL, rows, m->hidden, layer->mlp_norm);
-    multiply(r, thread, &layer->gate_up, &a, r->gated, m->intermediate, REPLACE);
+    multiply(r, thread, GATE_UP, &layer->gate_up, &a, r->gated, m->intermediate, REPLACE);
     a = prepare(r, thread, r->gated, m->intermediate, NULL, rows, m->intermediate, NULL);
-    multiply(r, thread, &layer->down, &a, r->x, m->hidden, ADD);
+    multiply(r, thread, DOWN, &layer->down, &a, r->x, m->hidden, ADD);
 }
 
 static void report(const Slice *s, int at, const int32_t *tokens, const float *logits, int vocabulary) {
@@ -165,9 +181,10 @@ static void report(const Slice *s, int at, const int32_t *tokens, const float *l
 }
 
 /* What rows [first, first + count) of those sampled were computed for. */
-static void use_logits(Runner *r, int first, int count) {
+static void use_logits(Runner *r, int thread, int first, int count) {
     const int vocabulary = r->model->vocabulary;
-    for (int i; (i = pool_take(r->pool)) < count;) {
+    now_doing(SAMPLE);
+    for (int i; (i = pool_take(r->pool, thread, count)) >= 0;) {
         const int row = r->sampled_rows[first + i];
         Slice *s = &r->batch->slice[r->slice_of[row]];
         const int at = r->positions[row] - s->start;
@@ -179,7 +196,7 @@ static void use_logits(Runner *r, int first, int count) {
         if (s->samples && at == s->length - 1) s->token = choose(logits, vocabulary, &s->choice);
         report(s, at, r->batch->tokens + row - at, logits, vocabulary);
     }
-    pool_barrier(r->pool);
+    pool_barrier(r->pool, thread, count);
 }
 
 /* Rows are added in order by one thread, so that a sum never depends on the others. */
@@ -193,32 +210,32 @@ static void sum_hidden(const Runner *r, const Pooled *to, const float *x, Own *o
 }
 
 static void pool_slices(Runner *r, int thread) {
-    int item = pool_take(r->pool), row = 0;
-    for (int i = 0; i < r->batch->slices; row += r->batch->slice[i++].length) {
+    const int slices = r->batch->slices;
+    int item = pool_take(r->pool, thread, slices), row = 0;
+    for (int i = 0; i < slices; row += r->batch->slice[i++].length) {
         if (i != item) continue;
         const Pooled *to = &r->batch->slice[i].pooled;
         if (to->count) sum_hidden(r, to, r->x + (int64_t)row * r->model->hidden, &r->own[thread]);
-        item = pool_take(r->pool);
+        item = pool_take(r->pool, thread, slices);
     }
-    pool_barrier(r->pool);
+    pool_barrier(r->pool, thread, slices);
 }
 
 void forward(void *runner, int thread) {
     Runner *r = runner;
     const Model *m = r->model;
-    /* Read once: behind a step's last barrier the next step's facts may stand. */
-    const int sampled = r->sampled, pooled = r->pooled;
-    begin_rows(r);
+    begin_rows(r, thread);
     for (int i = 0; i < m->layers; i++) {
         const LayerCache cache = layer_cache(r, i);
         run_layer(r, thread, &m->layer[i], &cache);
     }
-    if (pooled) pool_slices(r, thread);
-    for (int first = 0; first < sampled; first += HEAD_ROWS) {
-        const int count = sampled - first < HEAD_ROWS ? sampled - first : HEAD_ROWS;
+    if (r->pooled) pool_slices(r, thread);
+    for (int first = 0; first < r->sampled; first += HEAD_ROWS) {
+        const int left = r->sampled - first, count = left < HEAD_ROWS ? left : HEAD_ROWS;
         const Activations a =
             prepare(r, thread, r->x, m->hidden, r->sampled_rows + first, count, m->hidden, m->final_norm);
-        multiply(r, thread, &m->head, &a, r->logits, r->logits_width, REPLACE);
-        use_logits(r, first, count);
+        multiply(r, thread, HEAD, &m->head, &a, r->logits, r->logits_width, REPLACE);
+        use_logits(r, thread, first, count);
     }
+    now_doing(IDLE);
 }

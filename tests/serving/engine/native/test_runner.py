@@ -125,6 +125,26 @@ def test_the_number_of_threads_changes_nothing(
     other.close()
 
 
+def test_threads_that_find_no_core_cost_little_and_change_nothing(
+    model_folder: Path, native_runner: Callable[[str], NativeRunner]
+) -> None:
+    usual, crowd = (
+        native_runner("int4"),
+        NativeRunner.from_pretrained(model_folder, "int4", threads=8 * usable_cores()),
+    )
+    seconds = []
+    tokens = []
+    for each in (usual, crowd):
+        each.allocate(BLOCKS, BLOCK_SIZE)
+        alone(each, prompt(30), 2)
+        started = time.monotonic()
+        tokens.append(alone(each, prompt(30), 24))
+        seconds.append(time.monotonic() - started)
+    crowd.close()
+    assert tokens[0] == tokens[1]
+    assert seconds[1] < 3 * seconds[0]
+
+
 def test_logits_stay_close_to_float32(runner: NativeRunner, reference_model: Any) -> None:
     ids = prompt(100)
     with torch.inference_mode():
