@@ -52,7 +52,9 @@ class Site:
         pages = BodyLimit(ASGIHandler())
 
         async def http(scope: Scope, receive: Receive, send: Send) -> None:
-            await (api if is_api_path(scope["path"]) else pages)(scope, receive, send)
+            # What has a NUL in its name cannot be there, and PostgreSQL refuses to look for it.
+            path = scope["path"].replace("\0", "\N{REPLACEMENT CHARACTER}")
+            await (api if is_api_path(path) else pages)({**scope, "path": path}, receive, send)
 
         settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
         self._http: Application = ServeStaticASGI(

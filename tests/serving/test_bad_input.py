@@ -154,6 +154,14 @@ def test_an_unknown_address_under_v1_is_404(server: Server, path: str) -> None:
     check_shape(requests.get(server.url + path, timeout=10), 404)
 
 
+@pytest.mark.parametrize("kind", ["models", "files", "batches", "responses"])
+def test_what_has_a_nul_in_its_name_is_404_whatever_the_database(
+    server: Server, api_key: str, kind: str
+) -> None:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    check_shape(requests.get(f"{server.url}/v1/{kind}/%00", headers=headers, timeout=10), 404)
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_another_method_is_405(server: Server, api_key: str, method: str) -> None:
     headers = {"Authorization": f"Bearer {api_key}"}

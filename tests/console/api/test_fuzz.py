@@ -58,7 +58,7 @@ def test_no_request_breaks_the_management_api(db: None, name: str) -> None:
         place = path.removeprefix("/api/v1").format(
             id=chance.choice([key.pk, shared.pk, member.pk, 0, 10**30]),
             project=chance.choice([shared.pk, 10**30]),
-            sid=chance.choice([session.session.sid, "x", "%00", "中"]),
+            sid=chance.choice([session.session.sid, "x", "%EF%BF%BD", "中"]),
             name=chance.choice(["x", "a/b", "%ff", "中"]),
         )
         if method in ("GET", "DELETE"):
