@@ -9,6 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tests.services import share
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = [REPOSITORY / "var" / "models", REPOSITORY / "var" / "kernels"]
 
@@ -24,3 +26,4 @@ def make_data_dir() -> Path:
 
 
 os.environ["DATA_DIR"] = str(make_data_dir())
+os.environ.update(share(Path(os.environ["DATA_DIR"])))

@@ -14,14 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 START_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 20.0
-SHARES = 24  # how many servers can have a Redis database and a RabbitMQ host of their own
+SHARES = 64  # how many processes can have a Redis database and a RabbitMQ host of their own
 
 
 class Daemon:
@@ -222,30 +222,35 @@ _numbers: dict[Path, int] = {}
 
 
 def share(data_dir: Path) -> dict[str, str]:
-    """A database, a Redis database and a RabbitMQ host for the server that has this folder, where there
+    """A database, a Redis database and a RabbitMQ host for the process that has this folder, where there
     are services; nothing where there are none."""
     if not os.environ.get("DATABASE_URL"):
         return {}
-    database, redis, broker = (os.environ[name] for name in ("DATABASE_URL", "REDIS_URL", "BROKER_URL"))
-    number = _numbers.get(data_dir) or len(_numbers) + 1
-    if number >= SHARES:
-        raise RuntimeError(f"More than {SHARES - 1} servers share these services: raise SHARES.")
+    database, redis, broker = (
+        os.environ[name].rpartition("/")[0].rstrip("/")
+        for name in ("DATABASE_URL", "REDIS_URL", "BROKER_URL")
+    )
     if data_dir not in _numbers:
-        _numbers[data_dir] = number
-        _create_database(database, f"share_{number}")
+        _numbers[data_dir] = _claim_number(database)
+    number = _numbers[data_dir]
     return {
-        "DATABASE_URL": f"{database.rpartition('/')[0]}/share_{number}",
-        "REDIS_URL": f"{redis.rpartition('/')[0]}/{number}",
-        "BROKER_URL": f"{broker.removesuffix('//')}/share-{number}",
+        "DATABASE_URL": f"{database}/share_{number}",
+        "REDIS_URL": f"{redis}/{number}",
+        "BROKER_URL": f"{broker}/share-{number}",
     }
 
 
-def _create_database(url: str, name: str) -> None:
+def _claim_number(server: str) -> int:
+    """The first that nobody has, in any process of the tests: its database is there once somebody has it."""
     import psycopg  # the services themselves start without it
 
-    server = url.rpartition("/")[0]
+    taken = psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        for number in range(1, SHARES):
+            with suppress(*taken):
+                connection.execute(f"CREATE DATABASE share_{number}")
+                return number
+    raise RuntimeError(f"More than {SHARES - 1} servers share these services: raise SHARES.")
 
 
 def free_port() -> int:

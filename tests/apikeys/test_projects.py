@@ -91,7 +91,7 @@ call_command("migrate", "apikeys", "0001", verbosity=0)
 with connection.cursor() as cursor:
     cursor.execute(
         "INSERT INTO console_user (id, email, password, is_superuser, is_staff, is_active, date_joined, "
-        "first_name, last_name) VALUES (7, 'ada@example.com', '', 0, 0, 1, '2026-05-20', '', '')"
+        "first_name, last_name) VALUES (7, 'ada@example.com', '', FALSE, FALSE, TRUE, '2026-05-20', '', '')"
     )
     cursor.execute(
         "INSERT INTO apikeys_apikey (id, owner_id, name, prefix, hash, created_at) "
@@ -102,7 +102,7 @@ with connection.cursor() as cursor:
             "INSERT INTO apikeys_usagerecord (request_id, user_id, key_id, source, endpoint, model, "
             "prompt_tokens, completion_tokens, status, finish_reason, error_code, started_at, duration_ms, "
             f"stream, rolled_up) VALUES ('{number}', {user}, {key}, '', '', '', 1, 1, 200, '', '', "
-            "'2026-05-20', 1, 0, 0)"
+            "'2026-05-20', 1, FALSE, FALSE)"
         )
 call_command("migrate", verbosity=0)
 from apikeys.models import ApiKey, Membership, UsageRecord

@@ -17,7 +17,7 @@ from config import embedded_celery
 from config.celery import app
 from tests.apikeys.conftest import record_fields
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.embedded]
 THREADS = {"celery-worker", "celery-beat"}
 
 
