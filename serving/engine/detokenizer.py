@@ -63,6 +63,8 @@ class StopMatcher:
         """The text that is certain to be before any stop. Nothing once one has ``matched``."""
         if self.matched is not None:
             return ""
+        if not self._stops:
+            return piece
         self._held += piece
         found = [(at, -len(stop), stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:

@@ -32,7 +32,9 @@ class Tokenizer:
         self._size = len(inner)
         added = inner.added_tokens_decoder.items()
         self._special = frozenset(token for token, about in added if about.special)
-        self._bytes: dict[int, bytes] = {}  # of tokens that were asked for
+        # Of tokens that were asked for:
+        self._bytes: dict[int, bytes] = {}
+        self._texts: dict[int, str] = {}
 
     @property
     def has_chat_template(self) -> bool:
@@ -96,10 +98,19 @@ class Tokenizer:
     ) -> str:
         """Text of ``token_ids``, without special tokens unless ``special`` or among the ``shown``. Incomplete
         characters become U+FFFD."""
+        if len(token_ids) == 1 and not special and not shown:
+            return self._text_of(token_ids[0])
         if shown:
             token_ids = [token for token in token_ids if token in shown or token not in self._special]
         with self._decoder_lock:
             return self._decode(list(token_ids), not (special or shown))
+
+    def _text_of(self, token: int) -> str:
+        """Kept: of two texts that a stream decodes for each token, one is a single token's."""
+        if token not in self._texts:
+            with self._decoder_lock:
+                self._texts[token] = self._decode([token], True)
+        return self._texts[token]
 
     def find(self, text: str) -> int | None:
         """The token that the vocabulary has for exactly ``text``."""
