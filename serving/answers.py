@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from apikeys.errors import ServiceError
-from serving.completions import CompletionStream, Delta, Usage
+from serving.completions import CompletionStream, Usage
+from serving.deltas import Delta
 from serving.engine.core import TokenLogprobs
 from serving.errors import to_sse
 from serving.logprobs import prompt_logprobs, text_logprobs

@@ -11,7 +11,8 @@ from django.http import StreamingHttpResponse
 
 from apikeys.errors import ServiceError
 from serving.answers import Answer
-from serving.completions import SILENCE, CompletionStream
+from serving.completions import CompletionStream
+from serving.deltas import SILENCE
 from serving.errors import InternalError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from apikeys.errors import ServiceError
 from serving.answers import Answer, Choice, Json, event
-from serving.completions import CompletionStream, Delta, Usage
+from serving.completions import CompletionStream, Usage
+from serving.deltas import Delta
 from serving.errors import anthropic_body
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from serving.answers import Choice, Json, OpenAIAnswer
-from serving.completions import CompletionStream, Delta
+from serving.completions import CompletionStream
+from serving.deltas import Delta
 from serving.engine.core import TokenLogprobs
 from serving.logprobs import chat_logprobs
 from serving.tools.parser import CallPiece

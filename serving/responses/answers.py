@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from apikeys.errors import ServiceError
 from serving.answers import Answer, Choice, Json, event
-from serving.completions import CompletionStream, Delta, Usage
+from serving.completions import CompletionStream, Usage
+from serving.deltas import Delta
 from serving.messages import Message
 from serving.responses.schemas import ResponseRequest
 from serving.responses.store import keep

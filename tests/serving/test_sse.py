@@ -13,7 +13,8 @@ from apikeys.errors import ServiceError
 from serving import sse
 from serving.answers import TextAnswer
 from serving.chat.answers import ChatAnswer
-from serving.completions import SILENCE, Delta, Usage
+from serving.completions import Usage
+from serving.deltas import SILENCE, Delta
 from serving.errors import GenerationFailed
 
 
