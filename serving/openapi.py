@@ -138,8 +138,9 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 
 
 def refusals(*statuses: int, anthropic: bool = False) -> dict[int, OpenApiResponse]:
+    """Of ``statuses``, and those that every address under /v1 may answer."""
     responses = {}
-    for status in statuses:
+    for status in sorted({401, 403, 429, *statuses}):
         error = _REFUSALS[status]
         body = anthropic_body(error) if anthropic else error_body(error)
         examples = [OpenApiExample(error.code or "invalid", value=body)]
@@ -154,19 +155,25 @@ def describes(
     fields: Mapping[str, Field | Refused],
     answer: Json,
     examples: list[OpenApiExample],
-    about_answer: str = "The answer.",
+    about_stream: str = "",
     *,
     anthropic: bool = False,
 ) -> Callable[[View], View]:
-    """For a view that takes a body of ``fields`` and answers with ``answer``."""
+    """For a view that takes a body of ``fields`` and answers with ``answer``, or with a stream that
+    ``about_stream`` tells of."""
+    answers: dict[Any, OpenApiResponse] = {(200, "application/json"): OpenApiResponse(answer, "The answer.")}
+    if about_stream:
+        answers[200, "text/event-stream"] = OpenApiResponse(
+            STRING, f"The answer; with `stream`, {about_stream}"
+        )
     decorate: Callable[[View], View] = extend_schema(
         summary=summary,
         description=description,
         parameters=[IDEMPOTENCY_KEY],
         request={"application/json": request_schema(fields)},
         responses={
-            200: OpenApiResponse(answer, about_answer),
-            **refusals(400, 401, 404, 409, 422, 429, 503, anthropic=anthropic),
+            **answers,
+            **refusals(400, 404, 409, 413, 415, 422, 503, anthropic=anthropic),
         },
         examples=examples,
         tags=["Text"],
@@ -182,10 +189,7 @@ def example(asked: Json, answered: Json) -> list[OpenApiExample]:
     ]
 
 
-STREAMED = (
-    "The answer; with `stream` it comes as `text/event-stream`: `data: {chunk}` for each piece, "
-    "`data: [DONE]` at the end."
-)
+STREAMED = "events: `data: {chunk}` for each piece, `data: [DONE]` at the end."
 describes_completions = describes(
     "Continue a text",
     "Choices are prompts x `n`, in order. Fields that this server cannot honour are refused by name.",
@@ -198,13 +202,13 @@ describes_models = extend_schema(
     operation_id="list_models",
     summary="List models and their aliases",
     description="`root` is the model that answers to a name.",
-    responses={200: OpenApiResponse(MODELS), **refusals(401)},
+    responses={200: OpenApiResponse(MODELS), **refusals()},
     tags=["Models"],
 )
 describes_model = extend_schema(
     operation_id="get_model",
     summary="One model or alias",
     description="As in the list.",
-    responses={200: OpenApiResponse(MODEL), **refusals(401, 404)},
+    responses={200: OpenApiResponse(MODEL), **refusals(404)},
     tags=["Models"],
 )

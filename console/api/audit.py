@@ -14,7 +14,7 @@ from apikeys.models import AuditEntry
 from apikeys.roles import MAY
 from console.api.credentials import caller_of, person_of, projects_of
 from console.api.openapi import describes
-from console.api.parsing import ListQuery
+from console.api.parsing import ListQuery, id_field
 from console.api.view import ManagementViewSet
 
 COLUMNS = {
@@ -27,8 +27,8 @@ COLUMNS = {
 
 
 class AuditListQuery(ListQuery):
-    project = serializers.IntegerField(required=False)
-    actor = serializers.IntegerField(required=False, help_text="Who has done it.")
+    project = id_field()
+    actor = id_field("Who has done it.")
     action = serializers.CharField(required=False, max_length=64, help_text="As in key.mint.")
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)

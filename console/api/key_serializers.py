@@ -14,7 +14,7 @@ from apikeys.models import ApiKey, Project
 from apikeys.scopes import DEFAULT_SCOPES, SCOPES
 from apikeys.validation import validate_networks
 from console.api.credentials import caller_of, projects_of
-from console.api.parsing import ListQuery, Strict, StrictSerializer
+from console.api.parsing import ListQuery, Strict, StrictSerializer, id_field
 
 DAY = 24 * 3600  # seconds
 ORDERINGS = [sign + by for by in ("created_at", "name", "expires_at", "last_used_at") for sign in ("", "-")]
@@ -32,8 +32,8 @@ SETTABLE = (
 
 
 class KeyListQuery(ListQuery):
-    project = serializers.IntegerField(required=False)
-    owner = serializers.IntegerField(required=False)
+    project = id_field()
+    owner = id_field()
     status = serializers.ChoiceField(choices=["active", "expired", "revoked"], required=False)
     search = serializers.CharField(required=False, max_length=100, help_text="In name, notes and prefix.")
     ordering = serializers.ChoiceField(choices=ORDERINGS, default="-created_at")

@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
 from apikeys.errors import InvalidApiKey, PermissionDenied, RateLimited, ServiceError
 from console.api.errors import Conflict, InvalidFields, error_with_fields
-from serving.errors import NotFound
+from serving.errors import BodyTooLarge, NotFound, UnsupportedMediaType
 from serving.openapi import ERROR, Json, json_object
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -37,6 +37,8 @@ REFUSALS: dict[int, ServiceError] = {
     403: PermissionDenied("This needs the scope manage:write, which this key or token does not have."),
     404: NotFound("There is no such thing, or it is not yours to see."),
     409: Conflict("The key is revoked."),
+    413: BodyTooLarge("The body is too large."),
+    415: UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json."),
     429: RateLimited("Rate limit reached. `Retry-After` says for how long."),
 }
 
@@ -68,18 +70,24 @@ def describes(
     answered: Json | None = None,
     public: bool = False,
 ) -> Callable[[View], View]:
-    """``asked`` and ``answered`` are an example; ``refused`` adds to what every address may answer."""
+    """``asked`` and ``answered`` are an example; ``refused`` adds to what every address may answer. ``query``
+    is that of a list, which has pages, and many that it has not."""
     examples = [OpenApiExample("A request", request_only=True, value=asked)] if asked else []
     if answered:
         codes = [str(status)]
         examples.append(OpenApiExample("Its answer", response_only=True, status_codes=codes, value=answered))
     always = (400, 429) if public else (400, 401, 403, 429)
+    refused += (404,) if query else ()
+    refused += (413, 415) if body else ()
     decorate: Callable[[View], View] = extend_schema(
         operation_id=operation,
         summary=summary,
         request=body,
         parameters=query or [],
-        responses={status: OpenApiResponse(answer), **{code: _refusal(code) for code in (*always, *refused)}},
+        responses={
+            status: OpenApiResponse(answer),
+            **{code: _refusal(code) for code in sorted({*always, *refused})},
+        },
         examples=examples,
         auth=[{}] if public else None,  # type: ignore[list-item]  # OpenAPI's way to say: nothing
         tags=[tag],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import IO, Any, cast
 
+from django.db.models import BigIntegerField
 from rest_framework import serializers
 from rest_framework.parsers import JSONParser
 
@@ -38,6 +39,13 @@ class Strict:
 
 class StrictSerializer(Strict, serializers.Serializer[Any]):
     pass
+
+
+def id_field(about: str = "") -> serializers.IntegerField:
+    """Which row; one that no database can count to is refused here."""
+    return serializers.IntegerField(
+        required=False, min_value=1, max_value=BigIntegerField.MAX_BIGINT, help_text=about
+    )
 
 
 class ListQuery(StrictSerializer):

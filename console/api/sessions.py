@@ -24,7 +24,7 @@ from apikeys.roles import role_in
 from apikeys.scopes import SCOPES
 from console.api.credentials import caller_of, person_of
 from console.api.openapi import describes
-from console.api.parsing import ListQuery, StrictSerializer
+from console.api.parsing import ListQuery, StrictSerializer, id_field
 from console.api.sign_in import sign_in
 from console.api.view import ManagementViewSet
 from console.models import User
@@ -37,10 +37,7 @@ class OpenSessionSerializer(StrictSerializer):
 
     email = serializers.EmailField(required=False, help_text="With `password`: who signs in.")
     password = serializers.CharField(required=False, trim_whitespace=False, max_length=4096)
-    project = serializers.IntegerField(
-        required=False,
-        help_text="Whose limits and usage; the personal one when left out. A key has its own.",
-    )
+    project = id_field("Whose limits and usage; the personal one when left out. A key has its own.")
     scopes = serializers.ListField(
         child=serializers.ChoiceField(choices=list(SCOPES)),
         required=False,

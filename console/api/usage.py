@@ -17,7 +17,7 @@ from apikeys.filters import RANGES, SOURCES, STEPS, UsageFilters, parse_filters
 from apikeys.totals import Totals
 from console.api.credentials import caller_of, person_of, projects_of
 from console.api.openapi import describes
-from console.api.parsing import ListQuery
+from console.api.parsing import ListQuery, id_field
 from console.api.view import ManagementViewSet
 
 GROUPS = {"start": "start", "key": "key_id", "model": "model", "project": "project_id", "source": "source"}
@@ -51,10 +51,8 @@ class UsageQuery(ListQuery):
     range = serializers.ChoiceField(choices=list(RANGES), required=False, help_text="Until now.")
     vars()["from"] = serializers.DateField(required=False, help_text="The first day, in UTC.")
     to = serializers.DateField(required=False, help_text="The last day, in UTC.")
-    project = serializers.IntegerField(
-        required=False, min_value=1, help_text="All usage of it; one's own when left out."
-    )
-    key = serializers.IntegerField(required=False, min_value=1)
+    project = id_field("All usage of it; one's own when left out.")
+    key = id_field()
     model = serializers.CharField(required=False, max_length=200)
     source = serializers.ChoiceField(choices=list(SOURCES), required=False)  # type: ignore[assignment]
     people = serializers.ChoiceField(

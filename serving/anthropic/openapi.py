@@ -53,7 +53,7 @@ describes_messages = describes(
             "usage": {"input_tokens": 11, "output_tokens": 8},
         },
     ),
-    "The message; with `stream` it comes as `text/event-stream`, from `message_start` to `message_stop`.",
+    "events from `message_start` to `message_stop`.",
     anthropic=True,
 )
 describes_count_tokens = describes(

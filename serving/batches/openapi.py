@@ -18,6 +18,7 @@ from serving.batches.schemas import (
 )
 from serving.fields import Field, Refused
 from serving.openapi import (
+    IDEMPOTENCY_KEY,
     INTEGER,
     NULLABLE_STRING,
     STRING,
@@ -129,7 +130,7 @@ def _describes(
         operation_id=operation,
         summary=summary,
         description=description,
-        responses={**answers, **refusals(401, *statuses)},
+        responses={**answers, **refusals(*statuses)},
         tags=["Batches"],
         **more,
     )
@@ -153,7 +154,8 @@ describes_upload = _describes(
     "Upload a file",
     "JSON lines, one request on each, for a batch. Kept for 30 days.",
     OpenApiResponse(FILE),
-    *(400, 413, 415, 429),
+    *(400, 409, 413, 415, 422),
+    parameters=[IDEMPOTENCY_KEY],
     request={"multipart/form-data": request_schema(UPLOAD_FIELDS)},
     examples=_shown(FILE_EXAMPLE),
 )
@@ -186,7 +188,8 @@ describes_new_batch = _describes(
     "Its requests are answered when nobody else waits, within a day. They take no places in the key's "
     "bucket; their tokens count like any others.",
     OpenApiResponse(BATCH),
-    *(400, 403, 404, 429),
+    *(400, 404, 409, 413, 415, 422),
+    parameters=[IDEMPOTENCY_KEY],
     request={"application/json": request_schema(BATCH_FIELDS)},
     examples=example(NEW_BATCH_EXAMPLE, BATCH_EXAMPLE),
 )
@@ -206,6 +209,7 @@ describes_cancellation = _describes(
     "Cancel a batch",
     "What is being answered is stopped; what has been answered is in its files in a moment.",
     OpenApiResponse(BATCH),
-    *(404, 409, 429),
+    *(400, 404, 409, 422),
+    parameters=[IDEMPOTENCY_KEY],
     request=None,
 )

@@ -49,20 +49,19 @@ describes_responses = describes(
             "usage": {"input_tokens": 33, "output_tokens": 8, "total_tokens": 41},
         },
     ),
-    "The response; with `stream` it comes as `text/event-stream`, from `response.created` to "
-    "`response.completed` or `response.incomplete`.",
+    "events from `response.created` to `response.completed` or `response.incomplete`.",
 )
 describes_response = extend_schema(
     operation_id="get_response",
     summary="A response that was kept",
     description="For 30 days, for whoever asked for it.",
-    responses={200: OpenApiResponse(RESPONSE), **refusals(401, 404)},
+    responses={200: OpenApiResponse(RESPONSE), **refusals(404)},
     tags=["Text"],
 )
 describes_deletion = extend_schema(
     operation_id="delete_response",
     summary="Forget a response",
     description="It can then neither be read nor gone on with.",
-    responses={200: OpenApiResponse(DELETED), **refusals(401, 404)},
+    responses={200: OpenApiResponse(DELETED), **refusals(404)},
     tags=["Text"],
 )
