@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -101,24 +100,6 @@ def test_include_usage_adds_one_chunk_and_a_null_to_all_others(server: Server, a
     assert last["choices"] == []
     assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 8, "total_tokens": 13}
     assert all(chunk["usage"] is None for chunk in chunks)
-
-
-async def test_the_async_client_streams_many_at_once(server: Server, api_key: str) -> None:
-    async def count(client: openai.AsyncOpenAI, tokens: int) -> int:
-        stream = await client.completions.create(
-            model=MODEL,
-            prompt="Count:",
-            max_tokens=tokens,
-            stream=True,
-            stream_options={"include_usage": True},
-            extra_body={"ignore_eos": True},
-        )
-        usages = [chunk.usage async for chunk in stream if chunk.usage]
-        return usages[0].completion_tokens
-
-    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=api_key, max_retries=0) as client:
-        counts = await asyncio.gather(*(count(client, tokens) for tokens in range(1, 17)))
-    assert counts == list(range(1, 17))
 
 
 def test_prompts_times_n_give_choices_in_order(server: Server, api_key: str) -> None:
