@@ -43,27 +43,6 @@ stream = client.chat.completions.create(
 for chunk in stream:
     print(chunk.choices[0].delta.content or "", end="", flush=True)
 """
-_BATCH = """\
-# pip install openai
-import json
-import time
-from openai import OpenAI
-
-client = OpenAI(base_url="{base}/v1", api_key="{key}")
-with open("requests.jsonl", "w") as file:
-    for number, prompt in enumerate(["{prompt}", "1 + 1 = ?"]):
-        body = {{"model": "{model}", "messages": [{{"role": "user", "content": prompt}}], "max_tokens": 100}}
-        line = {{"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": body}}
-        file.write(json.dumps(line) + "\\n")
-upload = client.files.create(file=open("requests.jsonl", "rb"), purpose="batch")
-batch = client.batches.create(
-    input_file_id=upload.id, endpoint="/v1/chat/completions", completion_window="24h"
-)
-while batch.status in ("validating", "in_progress", "finalizing"):
-    time.sleep(1)
-    batch = client.batches.retrieve(batch.id)
-print(client.files.content(batch.output_file_id).text)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +68,6 @@ def quick_start(request: HttpRequest, key: str = KEY_TO_FILL_IN) -> list[Snippet
             ("openai", "openai", "python", _OPENAI),
         )
     ]
-
-
-def batch_start(request: HttpRequest) -> list[Snippet]:
-    """A batch from its file to its answers."""
-    return [Snippet("batch", "openai", "python", _filled_in(_BATCH, request, KEY_TO_FILL_IN))]
 
 
 def _filled_in(code: str, request: HttpRequest, key: str) -> str:

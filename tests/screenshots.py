@@ -99,6 +99,7 @@ STRANGERS = (
     Shot("invitation-over", "/accounts/invitation/nonsense/"),
     Shot("404", "/nothing-here/"),
     Shot("docs-stranger", "/docs/"),
+    Shot("examples-stranger", "/examples/"),
 )
 NEWCOMERS = (
     Shot("overview-empty", "/console/", NEW),
@@ -142,6 +143,7 @@ MEMBERS = (
     Shot("playground", "/playground/", ADA, chat),
     Shot("playground-code", "/playground/", ADA, chat_and_view_code),
     Shot("docs", "/docs/", ADA),
+    Shot("examples", "/examples/", ADA),
     Shot("password", "/accounts/password/change/", ADA),
     Shot("sign-out", "/accounts/logout/", ADA),
 )

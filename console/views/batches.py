@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from console.examples import snippets_of
 from console.requests import PersonRequest, person_required
-from console.snippets import batch_start
 from serving.batches import lifecycle, queue
 from serving.batches.downloads import file_response
 from serving.batches.models import Batch, StoredFile
@@ -24,7 +24,7 @@ SHOWN = 50  # the newest
 @person_required
 @require_safe
 def batch_list(request: PersonRequest) -> HttpResponse:
-    context = {"batches": _batches_of(request)[:SHOWN], "snippets": batch_start(request)}
+    context = {"batches": _batches_of(request)[:SHOWN], "snippets": snippets_of("batches", request)}
     return render(request, "console/batches.html", context)
 
 

@@ -66,6 +66,7 @@ def test_a_batch_comes_to_its_end_while_one_looks(member: Page, server: Server, 
     key = mint(member, "For batches")
     member.goto(PAGE)
     expect(member.get_by_text("No batch yet")).to_be_visible()
+    member.get_by_role("tab", name="Python").click()
     member.locator(".code .copy").click()
     code = clipboard(member).replace("YOUR_API_KEY", key)
     started = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
@@ -80,5 +81,5 @@ def test_a_batch_comes_to_its_end_while_one_looks(member: Page, server: Server, 
     with member.expect_download() as download:
         row.get_by_role("link", name="Answers").click()
     answers = download.value.path().read_text()
-    assert [json.loads(line)["custom_id"] for line in answers.splitlines()] == ["0", "1"]
+    assert [json.loads(line)["custom_id"] for line in answers.splitlines()] == ["first", "second"]
     assert started.communicate(timeout=30)[0].strip() == answers.strip(), "the example prints them too"

@@ -28,6 +28,7 @@ WHO = ("nobody", *ANYONE_SIGNED_IN)
 # name: (method, the least that opens it). The roles are those in the project that the address is about.
 ROUTES: dict[str, tuple[str, str]] = {
     "home": ("get", PUBLIC),
+    "examples": ("get", PUBLIC),
     "overview": ("get", PERSON),
     "keys": ("get", PERSON),
     "mint": ("post", PERSON),

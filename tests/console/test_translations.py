@@ -70,7 +70,14 @@ def test_extraction_finds_texts_of_all_kinds(tmp_path: Path) -> None:
     assert messages_in(module) == {Message("Four"), Message("Five"), Message("one", "many")}
 
 
-PAGES = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/nothing-here/"]
+PAGES = [
+    "/",
+    "/examples/",
+    "/accounts/login/",
+    "/accounts/signup/",
+    "/accounts/password/reset/",
+    "/nothing-here/",
+]
 SIGNED_IN = [
     "/console/",
     "/console/keys/",
@@ -87,7 +94,7 @@ SIGNED_IN = [
 ]
 # Words that are the same in Chinese: names, code, units.
 SAME = re.compile(
-    r"Open-AutoGLM|Console|English|OpenAI|openai|API|CSV|URL|UTC|curl|Python|YOUR_API_KEY|p50|p95|USD|ms|models.toml|SIGNUP|token|Token|TTFT|https?://\S+"
+    r"Open-AutoGLM|Base URL|Anthropic|JSON Schema|JavaScript|Node|Console|English|OpenAI|openai|API|CSV|URL|UTC|curl|Python|YOUR_API_KEY|p50|p95|USD|ms|models.toml|SIGNUP|token|Token|TTFT|https?://\S+"
 )
 
 
