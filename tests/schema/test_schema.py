@@ -1,5 +1,5 @@
-"""Two thousand requests made of the OpenAPI schema, half of them wrong on purpose: none makes the server fail
-and every answer is one that the schema tells of."""
+"""Two thousand requests made of the OpenAPI schema, half of them wrong on purpose: none makes the server
+fail, what the schema forbids is refused, and every answer is one that it tells of."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ LENGTHS = {  # where an answer without any is as long as the model likes
 load_all_checks()
 CHECKS_OF_ANSWERS = [
     "not_a_server_error",
+    "negative_data_rejection",
     "status_code_conformance",
     "content_type_conformance",
     "response_headers_conformance",
