@@ -161,11 +161,10 @@ def describes(
 ) -> Callable[[View], View]:
     """For a view that takes a body of ``fields`` and answers with ``answer``, or with a stream that
     ``about_stream`` tells of."""
-    answers: dict[Any, OpenApiResponse] = {(200, "application/json"): OpenApiResponse(answer, "The answer.")}
+    about = f"The answer; with `stream`, {about_stream}" if about_stream else "The answer."
+    answers: dict[Any, OpenApiResponse] = {(200, "application/json"): OpenApiResponse(answer, about)}
     if about_stream:
-        answers[200, "text/event-stream"] = OpenApiResponse(
-            STRING, f"The answer; with `stream`, {about_stream}"
-        )
+        answers[200, "text/event-stream"] = OpenApiResponse(STRING, about)
     decorate: Callable[[View], View] = extend_schema(
         summary=summary,
         description=description,
