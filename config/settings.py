@@ -268,6 +268,10 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "COMPONENT_SPLIT_REQUEST": True,  # what cannot be set is not in the shape of what is sent
     "SCHEMA_PATH_PREFIX": "/(api/)?v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "serving.openapi.require_bodies",
+    ],
 }
 
 # -- Languages and static files ---------------------------------------------------------------

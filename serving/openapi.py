@@ -38,6 +38,16 @@ def request_schema(fields: Mapping[str, Field | Refused]) -> Json:
     return {**object_schema(fields), "additionalProperties": False}
 
 
+def require_bodies(result: Json, **_: Any) -> Json:
+    """drf-spectacular's hook: a body of which something is required must be there."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            body = operation.get("requestBody", {"content": {}})
+            if any("required" in media["schema"] for media in body["content"].values()):
+                body["required"] = True
+    return result
+
+
 STRING: Json = {"type": "string"}
 INTEGER: Json = {"type": "integer"}
 NULLABLE_STRING: Json = {"type": "string", "nullable": True}

@@ -63,6 +63,22 @@ def test_the_schema_tells_of_both_apis() -> None:
     assert len(names) == len(set(names))
 
 
+def test_bodies_of_which_something_is_required_must_be_there() -> None:
+    optional = {
+        path
+        for path, operations in SCHEMA["paths"].items()
+        for operation in operations.values()
+        if "requestBody" in operation and not operation["requestBody"].get("required")
+    }
+    assert optional == {
+        "/api/v1/keys/{id}",
+        "/api/v1/keys/{id}/rotate",
+        "/api/v1/projects/{id}",
+        "/api/v1/projects/{project}/members/{id}",
+        "/api/v1/sessions",
+    }
+
+
 def test_making_the_schema_leaves_nothing_to_guess() -> None:
     _openapi_schema.cache_clear()
     with warnings.catch_warnings(record=True) as caught:
