@@ -8,7 +8,7 @@ from typing import Any
 from tests.database import read
 from tests.server import Server
 
-WITHIN = 10.0  # seconds
+WITHIN = 30.0  # seconds
 
 
 def find_records(server: Server, request_id: str) -> list[dict[str, Any]]:
