@@ -177,11 +177,3 @@ def test_models_page_follows_what_the_engine_does(member: Page, server: Server, 
     before = made.inner_text()
     complete(server, api_key)
     expect(made).not_to_have_text(before)
-
-
-def test_no_page_is_wider_than_a_phone(member: Page) -> None:
-    mint(member, "A name that is rather long for a key, to see what it does to a table on a phone")
-    member.set_viewport_size({"width": 390, "height": 844})
-    for path in ("/", "/console/", "/console/keys/", "/console/usage/", "/console/models/"):
-        member.goto(path)
-        assert member.evaluate("document.documentElement.scrollWidth") <= 390, path
