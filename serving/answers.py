@@ -19,7 +19,7 @@ from serving.engine.core import TokenLogprobs
 from serving.errors import to_sse
 from serving.logprobs import prompt_logprobs, text_logprobs
 from serving.messages import ToolCall
-from serving.tools.parser import CallPiece
+from serving.tools.parser import CallPiece, Piece
 
 Json = dict[str, Any]
 
@@ -29,12 +29,19 @@ class Choice:
     """One choice, when it is finished. ``stop_string`` is the one that ended it."""
 
     index: int
-    text: str = ""
+    parts: list[str | ToolCall] = field(default_factory=list)  # texts and calls, in their order
     finish_reason: str | None = None
     stop_string: str | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
-    calls: list[ToolCall] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ToolCall))
 
     @property
     def likelihood(self) -> float:
@@ -42,20 +49,24 @@ class Choice:
         return sum(one.logprob for one in self.logprobs) / max(1, len(self.logprobs))
 
     def take(self, delta: Delta) -> None:
-        self.text += delta.text
         for piece in delta.pieces:
-            if isinstance(piece, CallPiece):
-                self._take_call(piece)
+            self.put(piece)
         self.logprobs += delta.logprobs
         self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
         self.finish_reason = delta.finish_reason
         self.stop_string = delta.stop_string
 
-    def _take_call(self, piece: CallPiece) -> None:
-        if piece.id:
-            self.calls.append(ToolCall(piece.id, piece.name, ""))
-        last = self.calls[-1]
-        self.calls[-1] = replace(last, arguments=last.arguments + piece.arguments)
+    def put(self, piece: Piece) -> bool:
+        """Whether it begins another part."""
+        last = self.parts[-1] if self.parts else None
+        if isinstance(piece, str) and isinstance(last, str):
+            self.parts[-1] = last + piece
+        elif isinstance(piece, CallPiece) and not piece.id and isinstance(last, ToolCall):
+            self.parts[-1] = replace(last, arguments=last.arguments + piece.arguments)
+        else:
+            self.parts.append(piece if isinstance(piece, str) else ToolCall(piece.id, piece.name, ""))
+            return True
+        return False
 
 
 def likeliest(choices: list[Choice], n: int, best_of: int) -> list[Choice]:

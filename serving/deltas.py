@@ -65,7 +65,7 @@ class ChoiceText:
         if not self._echo or self._sampling.logprobs is not None:
             return None
         echo, self._echo = self._echo, ""
-        return Delta(self.index, echo)
+        return Delta(self.index, echo, pieces=(echo,))
 
     def take(self, output: SequenceOutput) -> Delta:
         """Tokens after the one that completes a stop string are not the caller's: not counted."""

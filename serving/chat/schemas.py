@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from serving.chat.tools import CALLS_FIELD, TOOL_FIELDS, take_tools
+from serving.chat.tools import CALLS_FIELD, TOOL_USE_FIELDS, take_tools
 from serving.engine.sampling.params import MAX_LOGPROBS
 from serving.errors import BadRequest
 from serving.fields import (
@@ -134,7 +134,7 @@ CHAT_FIELDS: dict[str, Field | Refused] = {
     "logprobs": boolean(about="Tell how likely each token was."),
     "top_logprobs": integer(0, MAX_LOGPROBS, about="And so many of the likeliest ones at its place."),
     "prompt_logprobs": Refused("Use /v1/completions.", (False,)),
-    **TOOL_FIELDS,
+    **TOOL_USE_FIELDS,
     "functions": Refused("Use tools.", ([],)),
     "function_call": Refused("Use tool_choice.", ("none", "auto")),
     "modalities": Refused("It writes text.", (["text"],)),

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
-from serving.errors import BadRequest, UnsupportedParameter
-from serving.fields import (
-    Field,
-    Refused,
-    boolean,
-    object_schema,
-    parse_fields,
-    parse_text,
-    string,
-)
+from serving.errors import BadRequest
+from serving.fields import Field, Refused, boolean, object_schema, parse_fields, string
 from serving.messages import ToolCall, parse_array
 from serving.tools.schemas import (
-    MAX_TOOLS,
     NAME_FIELD,
     Tool,
-    ToolChoice,
     ToolUse,
+    choice_field,
     make_tool_use,
     parse_parameters,
+    tools_field,
 )
 
 
@@ -38,35 +31,8 @@ def take_tools(values: Mapping[str, Any]) -> ToolUse | None:
     return use
 
 
-def _parse_tools(value: Any, path: str) -> tuple[Tool, ...]:
-    if value == []:
-        return ()
-    tools = parse_array(value, path, _parse_tool, "tools")
-    if len(tools) > MAX_TOOLS:
-        raise BadRequest(f"'{path}' must hold at most {MAX_TOOLS} tools; not {len(tools)}.", param=path)
-    return tools
-
-
-def _parse_tool(value: Any, path: str) -> Tool:
-    if isinstance(value, dict) and value.get("type") not in (None, "function"):
-        raise UnsupportedParameter(f"{path}.type", "Its tools are functions.")
-    function: Tool = parse_fields(value, ONE_TOOL_FIELDS, frozenset(), at=path)["function"]
-    return function
-
-
 def _parse_function(value: Any, path: str) -> Tool:
     return Tool(**parse_fields(value, FUNCTION_FIELDS, frozenset(), at=path))
-
-
-def _parse_choice(value: Any, path: str) -> ToolChoice:
-    if isinstance(value, dict):
-        if value.get("type") not in (None, "function"):
-            raise UnsupportedParameter(f"{path}.type", "Name a function.")
-        return ToolChoice(named=parse_fields(value, CHOICE_FIELDS, frozenset(), at=path)["function"])
-    mode = parse_text(value, path)
-    if mode not in ("none", "auto", "required"):
-        raise BadRequest(f"'{path}' must be 'none', 'auto', 'required' or a function.", param=path)
-    return ToolChoice(mode)
 
 
 def _parse_chosen(value: Any, path: str) -> str:
@@ -101,6 +67,7 @@ CALLS_FIELD = Field(
     {"type": "array", "items": object_schema(CALL_FIELDS), "description": "Of an assistant: its calls."},
     default=(),
 )
+PARALLEL_FIELD = boolean(default=True, about="False: at most one call.")
 FUNCTION_FIELDS: dict[str, Field | Refused] = {
     "name": NAME_FIELD,
     "description": string("What it does, for the model."),
@@ -111,7 +78,7 @@ FUNCTION_FIELDS: dict[str, Field | Refused] = {
     ),
     "strict": boolean(about="Refuse a schema that cannot be followed to the letter."),
 }
-ONE_TOOL_FIELDS: dict[str, Field | Refused] = {
+TOOL_FIELDS: dict[str, Field | Refused] = {
     "type": string(required=True, choices=("function",)),
     "function": Field(_parse_function, object_schema(FUNCTION_FIELDS), required=True),
 }
@@ -119,26 +86,9 @@ CHOICE_FIELDS: dict[str, Field | Refused] = {
     "type": string(required=True, choices=("function",)),
     "function": Field(_parse_chosen, object_schema({"name": NAME_FIELD}), required=True),
 }
-TOOL_FIELDS: dict[str, Field | Refused] = {
-    "tools": Field(
-        _parse_tools,
-        {
-            "type": "array",
-            "items": object_schema(ONE_TOOL_FIELDS),
-            "maxItems": MAX_TOOLS,
-            "description": "Functions that the model may call; calls follow their schemas.",
-        },
-        default=(),
-    ),
-    "tool_choice": Field(
-        _parse_choice,
-        {
-            "description": "`auto`, `none`, `required`, or the function that must be called.",
-            "oneOf": [
-                {"type": "string", "enum": ["none", "auto", "required"]},
-                object_schema(CHOICE_FIELDS),
-            ],
-        },
-    ),
-    "parallel_tool_calls": boolean(default=True, about="False: at most one call."),
+TOOLS_FIELD = tools_field(TOOL_FIELDS, itemgetter("function"))
+TOOL_USE_FIELDS: dict[str, Field | Refused] = {
+    "tools": TOOLS_FIELD,
+    "tool_choice": choice_field(CHOICE_FIELDS, itemgetter("function")),
+    "parallel_tool_calls": PARALLEL_FIELD,
 }

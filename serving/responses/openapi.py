@@ -8,13 +8,24 @@ from serving.openapi import INTEGER, STRING, describes, example, json_array, jso
 from serving.responses.schemas import RESPONSE_FIELDS
 
 PART = json_object({"type": {"type": "string", "enum": ["output_text"]}, "text": STRING})
-ITEM = json_object(
+STATUS = {"type": "string", "enum": ["completed", "incomplete"]}
+MESSAGE_ITEM = json_object(
     {
         "id": STRING,
         "type": {"type": "string", "enum": ["message"]},
         "role": {"type": "string", "enum": ["assistant"]},
-        "status": {"type": "string", "enum": ["completed", "incomplete"]},
+        "status": STATUS,
         "content": json_array(PART),
+    }
+)
+CALL_ITEM = json_object(
+    {
+        "id": STRING,
+        "type": {"type": "string", "enum": ["function_call"]},
+        "status": STATUS,
+        "call_id": STRING,
+        "name": STRING,
+        "arguments": STRING,
     }
 )
 RESPONSE = json_object(
@@ -23,8 +34,8 @@ RESPONSE = json_object(
         "object": {"type": "string", "enum": ["response"]},
         "created_at": INTEGER,
         "model": STRING,
-        "status": {"type": "string", "enum": ["completed", "incomplete"]},
-        "output": json_array(ITEM),
+        "status": STATUS,
+        "output": json_array({"oneOf": [MESSAGE_ITEM, CALL_ITEM]}),
         "usage": json_object({"input_tokens": INTEGER, "output_tokens": INTEGER, "total_tokens": INTEGER}),
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,10 +22,10 @@ from serving.fields import (
 )
 from serving.forms import Form
 from serving.messages import Message, parse_array, text_or_parts
+from serving.responses.tools import CALL_FIELDS, OUTPUT_FIELDS, TOOL_USE_FIELDS, parse_call, parse_output
 from serving.sampling import Sampling
 from serving.schemas import MODEL_FIELD
-
-NO_TOOLS = "It has no tools on this endpoint."
+from serving.tools.schemas import Tool, ToolChoice, make_tool_use
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ class ResponseRequest:
     instructions: str | None
     previous: str | None
     store: bool
+    tools: tuple[Tool, ...]
+    tool_choice: ToolChoice
+    parallel: bool
     metadata: dict[str, str]
     text_format: dict[str, Any]
 
@@ -59,11 +63,16 @@ def parse_response_request(body: Any) -> ResponseRequest:
         seed=values["seed"],
         form=form,
     )
+    tools, choice, parallel = (values[name] for name in TOOL_USE_FIELDS)
+    use = make_tool_use(tools, choice, parallel)
     return ResponseRequest(
-        ChatRequest(values["model"], values["input"], sampling, stream=values["stream"]),
+        ChatRequest(values["model"], values["input"], sampling, stream=values["stream"], tools=use),
         values["instructions"],
         values["previous_response_id"],
         values["store"],
+        tools,
+        choice or ToolChoice(),
+        parallel,
         values["metadata"],
         text_format,
     )
@@ -72,12 +81,34 @@ def parse_response_request(body: Any) -> ResponseRequest:
 def _parse_input(value: Any, path: str) -> tuple[Message, ...]:
     if isinstance(value, str):
         return (Message("user", parse_text(value, path)),)
-    return parse_array(value, path, _parse_item, "items")
+    return _turns(parse_array(value, path, _parse_item, "items"))
+
+
+def _turns(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """An assistant's text and the calls after it are what it said at once."""
+    turns: list[Message] = []
+    for message in messages:
+        if message.calls and turns and turns[-1].role == "assistant":
+            turns[-1] = replace(turns[-1], calls=turns[-1].calls + message.calls)
+        else:
+            turns.append(message)
+    return tuple(turns)
 
 
 def _parse_item(value: Any, path: str) -> Message:
-    if isinstance(value, dict) and value.get("type", "message") != "message":
-        raise UnsupportedParameter(f"{path}.type", "It reads messages.")
+    kind = value.get("type", "message") if isinstance(value, dict) else "message"
+    match kind:
+        case "message":
+            return _parse_message(value, path)
+        case "function_call":
+            return parse_call(value, path)
+        case "function_call_output":
+            return parse_output(value, path)
+        case _:
+            raise UnsupportedParameter(f"{path}.type", "It reads messages, calls and their outputs.")
+
+
+def _parse_message(value: Any, path: str) -> Message:
     values = parse_fields(value, ITEM_FIELDS, frozenset({"id", "status", "phase"}), at=path)
     role = "system" if values["role"] == "developer" else values["role"]
     return Message(role, values["content"])
@@ -137,6 +168,7 @@ ITEM_FIELDS: dict[str, Field | Refused] = {
         frozenset({"annotations", "logprobs"}),
     ),
 }
+ITEMS = (ITEM_FIELDS, CALL_FIELDS, OUTPUT_FIELDS)
 IGNORED = frozenset(
     {
         "user",
@@ -152,10 +184,10 @@ RESPONSE_FIELDS: dict[str, Field | Refused] = {
     "input": Field(
         _parse_input,
         {
-            "description": "A text, or messages.",
+            "description": "A text, or messages, calls and their outputs.",
             "oneOf": [
                 {"type": "string"},
-                {"type": "array", "minItems": 1, "items": object_schema(ITEM_FIELDS)},
+                {"type": "array", "minItems": 1, "items": {"oneOf": list(map(object_schema, ITEMS))}},
             ],
         },
         required=True,
@@ -179,10 +211,8 @@ RESPONSE_FIELDS: dict[str, Field | Refused] = {
         _parse_text_config,
         {"type": "object", "description": "`format`: text, json_object, or json_schema and its `schema`."},
     ),
-    "tools": Refused(NO_TOOLS, ([],)),
-    "tool_choice": Refused(NO_TOOLS, ("none", "auto")),
-    "parallel_tool_calls": Refused(NO_TOOLS, (True, False)),
-    "max_tool_calls": Refused(NO_TOOLS),
+    **TOOL_USE_FIELDS,
+    "max_tool_calls": Refused("It calls no tools itself."),
     "background": Refused("Wait for the answer, or stream it.", (False,)),
     "conversation": Refused("Use previous_response_id."),
     "context_management": Refused("Send what the model should see."),

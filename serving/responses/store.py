@@ -9,14 +9,14 @@ from typing import Any
 from django.utils import timezone
 
 from serving.errors import BadRequest, NotFound
-from serving.messages import Message
+from serving.messages import Message, ToolCall
 from serving.models import StoredResponse
 
 KEPT_FOR = timedelta(days=30)  # as OpenAI keeps them
 
 
 async def keep(owner: int, body: dict[str, Any], conversation: Iterable[Message]) -> None:
-    turns = [[message.role, message.content] for message in conversation]
+    turns = [_row(message) for message in conversation]
     await StoredResponse.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).adelete()
     # A line of a batch that is answered again has the same id again.
     await StoredResponse.objects.abulk_create(
@@ -48,7 +48,16 @@ async def conversation(owner: int, response_id: str) -> tuple[Message, ...]:
             param="previous_response_id",
             code="previous_response_not_found",
         ) from error
-    return tuple(Message(role, content) for role, content in stored.conversation)
+    return tuple(_message(*row) for row in stored.conversation)
+
+
+def _row(message: Message) -> list[Any]:
+    calls = [[call.id, call.name, call.arguments] for call in message.calls]
+    return [message.role, message.content, calls, message.call_id]
+
+
+def _message(role: str, content: str, calls: Iterable[list[str]] = (), call_id: str = "") -> Message:
+    return Message(role, content, tuple(ToolCall(*call) for call in calls), call_id)
 
 
 async def _find(owner: int, response_id: str) -> StoredResponse:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.errors import BadRequest
-from serving.fields import Field, parse_text, wrong_type
+from serving.errors import BadRequest, UnsupportedParameter
+from serving.fields import Field, Refused, object_schema, parse_fields, parse_text, wrong_type
+from serving.messages import parse_array
 
 MAX_TOOLS = 128
 MAX_DEPTH = 64  # of a schema's arrays and objects in each other
+MODES = ("none", "auto", "required")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
@@ -63,6 +66,47 @@ def make_tool_use(tools: Sequence[Tool], choice: ToolChoice | None, parallel: bo
     return ToolUse(tuple(tools), tuple(tools), choice.mode == "required", parallel)
 
 
+def tools_field(fields: Mapping[str, Field | Refused], read: Callable[[dict[str, Any]], Tool]) -> Field:
+    """Functions that have ``fields``; ``read`` makes a Tool of their values."""
+
+    def parse_tool(value: Any, path: str) -> Tool:
+        _check_type(value, fields, path)
+        return read(parse_fields(value, fields, frozenset(), at=path))
+
+    def parse(value: Any, path: str) -> tuple[Tool, ...]:
+        tools = parse_array(value, path, parse_tool, "tools") if value != [] else ()
+        if len(tools) > MAX_TOOLS:
+            raise BadRequest(f"'{path}' must hold at most {MAX_TOOLS} tools; not {len(tools)}.", param=path)
+        return tools
+
+    schema = {
+        "type": "array",
+        "items": object_schema(fields),
+        "maxItems": MAX_TOOLS,
+        "description": "Functions that the model may call; calls follow their schemas.",
+    }
+    return Field(parse, schema, default=())
+
+
+def choice_field(fields: Mapping[str, Field | Refused], read: Callable[[dict[str, Any]], str]) -> Field:
+    """A word, or the function to call, of which ``read`` finds the name among the values of ``fields``."""
+
+    def parse(value: Any, path: str) -> ToolChoice:
+        if isinstance(value, dict):
+            _check_type(value, fields, path)
+            return ToolChoice(named=read(parse_fields(value, fields, frozenset(), at=path)))
+        mode = parse_text(value, path)
+        if mode not in MODES:
+            raise BadRequest(f"'{path}' must be 'none', 'auto', 'required' or a function.", param=path)
+        return ToolChoice(mode)
+
+    schema = {
+        "description": "`auto`, `none`, `required`, or the function that must be called.",
+        "oneOf": [{"type": "string", "enum": list(MODES)}, object_schema(fields)],
+    }
+    return Field(parse, schema)
+
+
 def parse_tool_name(value: Any, path: str) -> str:
     name = parse_text(value, path)
     if not _NAME.fullmatch(name):
@@ -82,6 +126,10 @@ def parse_parameters(value: Any, path: str) -> dict[str, Any]:
         )
     if _is_deeper(value, MAX_DEPTH):
         raise BadRequest(f"'{path}' must not be nested deeper than {MAX_DEPTH} levels.", param=path)
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise BadRequest(f"'{path}' holds half a character, or a number without end.", param=path) from None
     return value
 
 
@@ -91,3 +139,9 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 NAME_FIELD = Field(parse_tool_name, {"type": "string", "pattern": f"^{_NAME.pattern}$"}, required=True)
+
+
+def _check_type(value: Any, fields: Mapping[str, Field | Refused], path: str) -> None:
+    """OpenAI has tools of many types, which are not there rather than wrong."""
+    if isinstance(value, dict) and "type" in fields and value.get("type") not in (None, "function"):
+        raise UnsupportedParameter(f"{path}.type", "Its tools are functions.")

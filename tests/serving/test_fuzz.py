@@ -98,7 +98,13 @@ PARSERS: dict[str, tuple[Callable[[Any], object], Mapping[str, object], Any]] = 
         RESPONSE_FIELDS,
         {
             "model": "m",
-            "input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}],
+            "input": [
+                {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+                {"type": "function_call", "call_id": "a", **CALL},
+                {"type": "function_call_output", "call_id": "a", "output": "It is."},
+            ],
+            "tools": [{"type": "function", **TOOL}],
+            "tool_choice": {"type": "function", "name": "f"},
             "instructions": "Be brief.",
             "metadata": {"a": "b"},
             "text": {"format": {"type": "json_schema", "name": "s", "schema": SCHEMA}},

@@ -45,6 +45,10 @@ class HandFed:
         self.closed += 1
 
 
+def says(text: str) -> Delta:
+    return Delta(0, text, pieces=(text,))
+
+
 def body_of(stream: Any, *, chat: bool = False, include_usage: bool = False) -> sse.EventStream:
     answer = (ChatAnswer if chat else TextAnswer)(stream, include_usage=include_usage)
     return sse.EventStream(stream, answer)
@@ -60,18 +64,18 @@ async def events_of(body: sse.EventStream) -> list[Any]:
 
 
 async def test_a_stream_ends_with_done() -> None:
-    events = await events_of(body_of(HandFed(Delta(0, "a"), Delta(0, "", finish_reason="stop"))))
+    events = await events_of(body_of(HandFed(says("a"), Delta(0, "", finish_reason="stop"))))
     assert [event["choices"][0]["text"] for event in events[:-1]] == ["a", ""]
     assert events[-1] == "data: [DONE]"
 
 
 async def test_a_delta_without_text_is_no_event() -> None:
-    events = await events_of(body_of(HandFed(Delta(0, "", (1,)), Delta(0, "a", (2,)))))
+    events = await events_of(body_of(HandFed(Delta(0, "", (1,)), says("a"))))
     assert len(events) == 2
 
 
 async def test_a_failure_in_mid_stream_is_an_error_event_and_the_end() -> None:
-    events = await events_of(body_of(HandFed(Delta(0, "a"), error=GenerationFailed("broken"))))
+    events = await events_of(body_of(HandFed(says("a"), error=GenerationFailed("broken"))))
     assert events[-1]["error"]["message"] == "broken"
     assert len(events) == 2
 
@@ -102,7 +106,7 @@ async def test_silence_is_filled_with_comments_and_loses_nothing(monkeypatch: py
     body = body_of(Slow())
     reading = asyncio.create_task(events_of(body))
     await asyncio.sleep(0.1)
-    for delta in (Delta(0, "a"), Delta(0, "b"), None):
+    for delta in (says("a"), says("b"), None):
         await queue.put(delta)
     events = await reading
     assert events[0] == ": keepalive"
@@ -111,19 +115,19 @@ async def test_silence_is_filled_with_comments_and_loses_nothing(monkeypatch: py
 
 
 async def test_usage_comes_in_a_chunk_of_its_own_before_done() -> None:
-    events = await events_of(body_of(HandFed(Delta(0, "a")), include_usage=True))
+    events = await events_of(body_of(HandFed(says("a")), include_usage=True))
     assert events[-2]["usage"] == {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
     assert events[-2]["choices"] == []
     assert events[0]["usage"] is None
 
 
 async def test_without_include_usage_no_chunk_speaks_of_it() -> None:
-    events = await events_of(body_of(HandFed(Delta(0, "a")), chat=True))
+    events = await events_of(body_of(HandFed(says("a")), chat=True))
     assert all("usage" not in event for event in events[:-1])
 
 
 async def test_closing_the_body_closes_the_stream() -> None:
-    stream = HandFed(Delta(0, "a"), error=ServiceError("never read"))
+    stream = HandFed(says("a"), error=ServiceError("never read"))
     body = body_of(stream)
     await anext(aiter(body))
     body.close()

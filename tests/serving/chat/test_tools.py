@@ -219,6 +219,8 @@ def nested(levels: int) -> Any:
         ({"type": "string"}, "parameters.type"),
         ({"type": ["object", "null"]}, "parameters.type"),
         (nested(100), "parameters"),
+        ({"maximum": float("inf")}, "parameters"),
+        ({"title": "\ud800"}, "parameters"),
     ],
 )
 def test_wrong_parameters_are_refused_by_name(parameters: Any, param: str) -> None:

@@ -136,13 +136,14 @@ def test_a_schema_is_followed(client: openai.OpenAI) -> None:
     ("change", "param"),
     [
         ({"input": []}, "input"),
-        ({"input": [{"type": "function_call_output"}]}, "input[0].type"),
+        ({"input": [{"type": "reasoning"}]}, "input[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format.schema"),
         ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"max_tool_calls": 1}, "max_tool_calls"),
         ({"messages": []}, "messages"),
     ],
 )
