@@ -22,7 +22,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import re_path
 from servestatic import ServeStaticASGI
 
-from apikeys import blocking, known_keys, prices, usage
+from apikeys import blocking, known_keys, limits, prices, usage
 from apikeys.addresses import client_address
 from apikeys.jwt import known as known_tokens
 from config import embedded_celery
@@ -81,6 +81,7 @@ class Site:
             if self._running:
                 return
             runtime.start()
+            limits.start()
             usage.start()
             known_keys.start()
             blocking.start()
@@ -105,6 +106,7 @@ class Site:
             blocking.stop()
             known_keys.stop()
             usage.stop()
+            limits.stop()
             self._running = False
 
     async def _live(self, receive: Receive, send: Send) -> None:

@@ -66,7 +66,7 @@ class PlaygroundConsumer(AsyncWebsocketConsumer):
         if self._cut_off:  # what had come before the socket was closed
             return
         try:
-            _frames.admit(str(getattr(self.scope["user"], "pk", None))).release()
+            await _frames.admit(str(getattr(self.scope["user"], "pk", None)))
             frame = parse_frame(text_data)
         except RateLimited as error:
             await self._cut(error)

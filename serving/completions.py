@@ -92,7 +92,7 @@ async def _submit(
         receipt.cached = True
         backend = rerun = Rerun(backend, kept)
         most = rerun.completion_tokens
-    receipt.reserve(prompt_tokens, most)
+    await receipt.reserve(prompt_tokens, most)
     receipt.prompt_tokens = prompt_tokens  # not sooner: what is refused uses nothing
     return CompletionStream(request, receipt, permit, backend, prompts, slot)
 

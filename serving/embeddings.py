@@ -123,7 +123,7 @@ class EmbeddingsView(ApiView):
             receipt.model = backend.name
             _check_dimensions(asked, backend)
             prompts = await asyncio.to_thread(_encode, backend, asked)
-            receipt.reserve(sum(map(len, prompts)), 0)
+            await receipt.reserve(sum(map(len, prompts)), 0)
             vectors = await _embed(backend, prompts, receipt)
             body = await asyncio.to_thread(_render, asked, backend.name, vectors, receipt.prompt_tokens)
             receipt.write(200)

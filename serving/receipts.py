@@ -47,11 +47,11 @@ class Receipt:
         if self._ttft_ms is None:
             self._ttft_ms = self._elapsed_ms()
 
-    def reserve(self, prompt_tokens: int, completion_tokens: int) -> None:
+    async def reserve(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Set aside the most that the request may use. Raises RateLimited, InsufficientQuota."""
         if self.permit is not None and self.permit.bounds:
             cost = self._price(prompt_tokens, completion_tokens)
-            self.permit.reserve(prompt_tokens + completion_tokens, cost)
+            await self.permit.reserve(prompt_tokens + completion_tokens, cost)
 
     def write(self, status: int, finish_reason: str = "", error_code: str = "") -> None:
         """Settle the permit and record the request, the first time; from any thread."""

@@ -4,7 +4,7 @@ number for each, the moment at which it will be full again. Knows no Django."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -22,13 +22,14 @@ class Bucket:
     """Holds ``burst`` when it is full; ``rate`` come back in each ``period`` (ns), one after the other.
 
     Time is counted in parts of a nanosecond, ``rate`` to each: one request or token comes back in exactly
-    ``period`` parts, so that nothing is ever rounded.
+    ``period`` parts, so that nothing is ever rounded. ``servers``: by how many the limit is shared out.
     """
 
     unit: Unit
     rate: int
     period: int
     burst: int
+    servers: int = 1
 
     def wait(self, missing: int, amount: int) -> int:
         """Nanoseconds until ``amount`` can be taken; 0 when it can be now. ``missing``: parts until full."""
@@ -45,6 +46,11 @@ class Bucket:
 
     def time_to_full(self, missing: int) -> int:
         return -(-missing // self.rate)
+
+    def share_of(self, servers: int) -> Bucket:
+        """What one of so many servers may give out by itself."""
+        burst = max(1, self.burst // servers)
+        return replace(self, period=self.period * servers, burst=burst, servers=servers)
 
 
 Owned = tuple[str, Bucket]  # an owner's bucket

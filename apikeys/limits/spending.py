@@ -49,6 +49,11 @@ class Reader:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, "budget-reader")
 
+    def forget(self) -> None:
+        """What was read is asked again before anybody else is admitted."""
+        with self._lock:
+            self._read_at.clear()
+
     async def look_after(self, bounds: tuple[Bounds, ...]) -> None:
         """Waits only for owners of whom nothing is known of today."""
         now = datetime.now(UTC)

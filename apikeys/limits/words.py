@@ -7,19 +7,60 @@ from collections.abc import Sequence
 from apikeys.errors import InsufficientQuota, RateLimited, TokensLimited
 from apikeys.limits.buckets import MILLISECOND, MINUTE, SECOND, Bucket, Owned
 from apikeys.limits.budgets import BILLION, Budget
+from apikeys.limits.demands import Found
 
 _OWNERS = {"key": "this API key", "project": "this project", "user": "this person", "session": "this session"}
 
 
-def headers_of(owned: Sequence[Owned], missing: Sequence[int]) -> dict[str, str]:
-    """Of the bucket with the least left. ``missing``: parts, of each."""
+def headers_of(found: Found) -> dict[str, str]:
+    """Once it is taken: of the bucket with the least left."""
+    if not found.demand.takes:
+        return {}
+    amount = found.demand.amount
+    taken = [
+        (bucket, parts + amount * bucket.period)
+        for (_, bucket), parts in zip(found.demand.takes, found.missing, strict=True)
+    ]
     left, bucket, parts = min(
-        ((bucket.remaining(parts), bucket, parts) for (_, bucket), parts in zip(owned, missing, strict=True)),
-        key=lambda found: found[0],
+        ((bucket.remaining(parts), bucket, parts) for bucket, parts in taken), key=lambda each: each[0]
     )
     # Requests: when `remaining` next grows; with none left, when the next call passes.
     reset = bucket.time_to_more(parts) if bucket.unit == "requests" else bucket.time_to_full(parts)
     return _headers(bucket, left, reset)
+
+
+def refusal(found: Found) -> RateLimited | InsufficientQuota:
+    """Of what did not pass: what no wait can help comes first."""
+    return _of_budgets(found) or _of_buckets(found) or _of_places(found)
+
+
+def _of_budgets(found: Found) -> RateLimited | InsufficientQuota | None:
+    hold = found.demand.hold
+    for budget, used in zip(found.demand.budgets, found.spent, strict=True):
+        if hold is None and used >= budget.limit:
+            return spent(budget, used)
+        if hold is not None and used + (wanted := hold.of(budget.kind)) > budget.limit:
+            return not_enough(budget, used, wanted)
+    for budget, used, set_aside in zip(found.demand.budgets, found.spent, found.held, strict=True):
+        if hold is not None and used + set_aside + hold.of(budget.kind) > budget.limit:
+            return held(budget)
+    return None
+
+
+def _of_buckets(found: Found) -> RateLimited | None:
+    amount, owned = found.demand.amount, found.demand.takes
+    for (owner, bucket), parts in zip(owned, found.missing, strict=True):
+        if amount > bucket.burst:
+            return too_large(owner, bucket, parts, amount)
+    waits = [bucket.wait(parts, amount) for (_, bucket), parts in zip(owned, found.missing, strict=True)]
+    return too_soon(owned, found.missing, waits, amount) if any(waits) else None
+
+
+def _of_places(found: Found) -> RateLimited:
+    full = [
+        place for place, count in zip(found.demand.places, found.running, strict=True) if count >= place[1]
+    ]
+    return too_many(*full[0])
 
 
 def too_soon(
@@ -85,9 +126,11 @@ _AGAIN = {"daily": "A new day begins at 00:00 UTC.", "monthly": "A new month beg
 
 
 def _limit(owner: str, bucket: Bucket) -> str:
-    if bucket.period == MINUTE:
-        return f"{bucket.rate} {bucket.unit} per minute for {_name(owner)}"
-    return f"{bucket.burst} {bucket.unit} at once, then {bucket.rate} per second"
+    if bucket.period == MINUTE * bucket.servers:
+        limit = f"{bucket.rate} {bucket.unit} per minute for {_name(owner)}"
+    else:
+        limit = f"{bucket.burst} {bucket.unit} at once, then {bucket.rate} per second"
+    return limit if bucket.servers == 1 else f"1/{bucket.servers} of {limit}, for the moment,"
 
 
 def _name(owner: str) -> str:
