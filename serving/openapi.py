@@ -54,6 +54,7 @@ NULLABLE_STRING: Json = {"type": "string", "nullable": True}
 FINISH_REASON: Json = {"type": "string", "enum": ["stop", "length"]}
 NOTHING: Json = {"type": "object", "nullable": True}
 
+EVENT = json_object({"event": STRING, "data": {"type": "string", "description": "JSON."}}, ["data"])
 USAGE = json_object({"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER})
 ERROR = json_object(
     {
@@ -141,7 +142,7 @@ _REFUSALS = {
 }
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     OpenApiParameter.HEADER,
     description="Within 24 hours, a repeat of the request with the same key gets the first answer.",
 )
@@ -174,7 +175,7 @@ def describes(
     about = f"The answer; with `stream`, {about_stream}" if about_stream else "The answer."
     answers: dict[Any, OpenApiResponse] = {(200, "application/json"): OpenApiResponse(answer, about)}
     if about_stream:
-        answers[200, "text/event-stream"] = OpenApiResponse(STRING, about)
+        answers[200, "text/event-stream"] = OpenApiResponse(EVENT, about)
     decorate: Callable[[View], View] = extend_schema(
         summary=summary,
         description=description,
