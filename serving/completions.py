@@ -24,7 +24,7 @@ from serving.chat.schemas import ChatRequest
 from serving.deltas import SILENCE, ChoiceText, Delta, choices_of
 from serving.engine.core import SequenceOutput
 from serving.engine.errors import EngineError
-from serving.errors import GenerationFailed, from_engine
+from serving.errors import BadRequest, GenerationFailed, from_engine
 from serving.messages import Message
 from serving.prompts import TokenizedPrompt, prompt_param, takes_no_time, tokenize
 from serving.receipts import Receipt, admitted
@@ -117,6 +117,7 @@ class CompletionStream:
         or is to be kept."""
         self.request_id, self.model, self.permit = receipt.request_id, backend.name, permit
         self._slot, self._outputs = slot, list[SequenceOutput]()
+        self._form_param = request.sampling.form.param if request.sampling.form else None
         self._receipt = receipt
         self._backend = backend
         self.tokenizer = backend.tokenizer
@@ -192,8 +193,8 @@ class CompletionStream:
         choice = self._choices[output.request_id]
         if choice.finish_reason is not None:  # news from before the abort that a stop string caused
             return
-        if output.finish_reason in ("error", "abort"):
-            error = GenerationFailed(output.error or "The server is stopping.")
+        if output.finish_reason in ("error", "abort", "grammar"):
+            error = self._failure(output)
             self.close(error)
             raise error
         self._receipt.first_token()
@@ -205,6 +206,12 @@ class CompletionStream:
         self._ready.append(delta)
         if delta.finish_reason is not None and output.finish_reason is None:
             self._backend.abort(output.request_id)
+
+    def _failure(self, output: SequenceOutput) -> ServiceError:
+        """A grammar that the model cannot follow is the request's mistake: another try would fail too."""
+        if output.finish_reason == "grammar":
+            return BadRequest(output.error or "", param=self._form_param)
+        return GenerationFailed(output.error or "The server is stopping.")
 
     def _tokens_of(self, choice: ChoiceText) -> int:
         if choice.finish_reason is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-FinishReason = Literal["stop", "length", "abort", "error"]
+FinishReason = Literal["stop", "length", "abort", "error", "grammar"]  # the last: it cannot be followed
 # How a prompt becomes one vector: the mean of its tokens' last hidden states, or the last token's.
 Pooling = Literal["mean", "last"]
 

@@ -34,7 +34,7 @@ def judge(index: int, item: BatchItem, result: StepResult, eos: Collection[int])
         return None
     token = sequence.token_ids[-1]
     if grammar is not None and grammar.error is not None:
-        return last_output(sequence, "error", f"The grammar cannot be followed: {grammar.error}")
+        return last_output(sequence, "grammar", f"The grammar cannot be followed: {grammar.error}")
     is_eos = token in eos and (grammar is not None or not params.ignore_eos)
     if is_eos or token in params.stop_token_ids:
         return last_output(sequence, "stop")

@@ -74,6 +74,13 @@ def test_vllms_guides_are_followed(client: openai.OpenAI, guide: Any, pattern: s
     assert re.fullmatch(pattern, completion.choices[0].text)
 
 
+def test_a_form_that_the_model_cannot_follow_is_the_requests_mistake(client: openai.OpenAI) -> None:
+    too_large = "start: " + " | ".join(['"a"'] * 2700)  # to parse, not to compile
+    with pytest.raises(openai.BadRequestError, match="cannot be followed") as caught:
+        answer(client, extra_body={"guided_grammar": too_large})
+    assert caught.value.param == "guided_grammar"
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [
