@@ -149,24 +149,19 @@ _SQLITE = {
 DATABASES = {"default": env_postgresql("DATABASE_URL") or _SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Shared by all servers: limits, the cache and the channel layer. Without it each server has its own.
+# Shared by all servers: limits and the cache. Without it each server has its own. There is no channel layer:
+# nothing is sent to a socket but by the consumer that holds it, and sockets would end with Redis.
 REDIS_URL = env_url("REDIS_URL", "redis", "rediss")
-CACHES: dict[str, dict[str, Any]]
-CHANNEL_LAYERS: dict[str, dict[str, Any]]
-if REDIS_URL:
-    _REDIS = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
-    _AT_ONCE = {"socket_connect_timeout": 1, "socket_timeout": 1}  # seconds: nobody waits for a cache
-    CACHES = {"default": _REDIS, "answers": {**_REDIS, "KEY_PREFIX": "answers", "OPTIONS": _AT_ONCE}}
-    CHANNEL_LAYERS = {
-        "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
-    }
-else:
-    _MEMORY = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    CACHES = {
-        "default": _MEMORY,
-        "answers": {**_MEMORY, "LOCATION": "answers", "OPTIONS": {"MAX_ENTRIES": 512}},
-    }
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+_CACHE: dict[str, Any] = (
+    {"BACKEND": "config.cache.SharedCache", "LOCATION": REDIS_URL}
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+)
+_ANSWERS = {"KEY_PREFIX": "answers", "OPTIONS": {"MAX_ENTRIES": 512}}
+CACHES = {
+    "default": _CACHE,
+    "answers": {**_CACHE, **_ANSWERS, "LOCATION": REDIS_URL or "answers"},
+}
 
 # django-ratelimit wants a cache shared by all processes. Without Redis there is one process, and its
 # own memory is that cache.

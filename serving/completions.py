@@ -17,7 +17,7 @@ from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
 from apikeys.models import CLIENT_LEFT
-from serving import runtime
+from serving import runtime, shedding
 from serving.answer_cache import Rerun, Slot, slot_of
 from serving.backends import Backend, Silence
 from serving.chat.schemas import ChatRequest
@@ -92,6 +92,8 @@ async def _submit(
         receipt.cached = True
         backend = rerun = Rerun(backend, kept)
         most = rerun.completion_tokens
+    else:
+        shedding.check(receipt.caller, backend)
     await receipt.reserve(prompt_tokens, most)
     receipt.prompt_tokens = prompt_tokens  # not sooner: what is refused uses nothing
     return CompletionStream(request, receipt, permit, backend, prompts, slot)

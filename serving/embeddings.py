@@ -18,7 +18,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from serving import runtime
+from serving import runtime, shedding
 from serving.api_view import ApiView, caller_of
 from serving.backends import Backend
 from serving.engine.core import GenerationRequest
@@ -122,6 +122,7 @@ class EmbeddingsView(ApiView):
             backend = runtime.get_for(receipt.caller, asked.model)
             receipt.model = backend.name
             _check_dimensions(asked, backend)
+            shedding.check(receipt.caller, backend)
             prompts = await asyncio.to_thread(_encode, backend, asked)
             await receipt.reserve(sum(map(len, prompts)), 0)
             vectors = await _embed(backend, prompts, receipt)

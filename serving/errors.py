@@ -22,7 +22,7 @@ ServiceError                       apikeys/errors.py
 ├── InternalError             500  a mistake of ours; the log has it under the request's id
 └── Unavailable               503  come back later
     ├── ModelNotReady              still loading, or it could not be loaded
-    └── EngineOverloaded           the queue is full; Retry-After says for how long
+    └── EngineOverloaded           full, or too full for one's tier; Retry-After says for how long
 
 Three renderings of one body, ``{"error": {"message", "type", "param", "code"}}``: ``to_response`` (HTTP),
 ``to_sse`` (an event of a stream that has begun) and ``to_frame`` (a websocket frame). Under /v1/messages
@@ -165,13 +165,13 @@ class ModelNotReady(Unavailable):
 class EngineOverloaded(Unavailable):
     code = "engine_overloaded"
 
-    def __init__(self, retry_after: float) -> None:
+    def __init__(self, retry_after: float, why: str = "its queue is full") -> None:
         """``retry_after``: seconds."""
         headers = {
             "Retry-After": str(max(1, math.ceil(retry_after))),
             "retry-after-ms": str(max(1, math.ceil(retry_after * 1000))),
         }
-        super().__init__("The engine is overloaded: its queue is full. Please try again.", headers=headers)
+        super().__init__(f"The engine is overloaded: {why}. Please try again.", headers=headers)
 
 
 def from_engine(error: engine.EngineError, param: str | None = None) -> ServiceError:

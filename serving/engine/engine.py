@@ -118,6 +118,7 @@ class Engine:
         return EngineStats(
             running=running,
             waiting=waiting,
+            max_waiting=self._config.max_waiting,
             predicted_wait_seconds=(waiting + 1) * meter.pace.seconds_per_finish() if is_full else 0.0,
             tokens_per_second=meter.pace.tokens_per_second(),
             kv_blocks_used=self._cache.num_used,

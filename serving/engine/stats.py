@@ -45,14 +45,16 @@ class Histogram:
 class EngineStats:
     """What the engine is doing now, and what it did since it started (``*_total``).
 
-    ``tokens_per_second``: generated, over the last ten seconds. ``predicted_wait_seconds``: until a request
-    that comes now would be started. ``tokens_computed_total``: of prompts and outputs, cached ones left out.
+    ``max_waiting``: more are refused. ``tokens_per_second``: generated, over the last ten seconds.
+    ``predicted_wait_seconds``: until a request that comes now would be started.
+    ``tokens_computed_total``: of prompts and outputs, cached ones left out.
     Seconds of each step; from a request's arrival to its first token; from one token of it to the next.
     ``weight_bytes`` as quantized; ``kv_bytes`` of the whole cache, which becomes resident as it is used.
     """
 
     running: int
     waiting: int
+    max_waiting: int
     predicted_wait_seconds: float
     tokens_per_second: float
     kv_blocks_used: int
