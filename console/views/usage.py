@@ -67,7 +67,7 @@ def _filters(request: PersonRequest) -> tuple[UsageFilters, list[str]]:
 
 def _choices(request: PersonRequest, filters: UsageFilters, by_model: Ranking[ModelUsage]) -> dict[str, Any]:
     """What the filter form offers: only what leads somewhere."""
-    keys = ApiKey.objects.order_by("name")
+    keys = ApiKey.objects.only("name", "prefix").order_by("name")
     if filters.project_id is not None:
         keys = keys.filter(project=filters.project_id)
     any_model = queries.usage_by_model(replace(filters, model="")) if filters.model else by_model
