@@ -1,7 +1,7 @@
 """Does usage stay quick when there is a lot of it? Inserts, rollups and every query of the usage page, at ten
 thousand records and at ten million, on SQLite and on PostgreSQL.
 
-    make bench-usage                     ten million records: a quarter of an hour for each database
+    make bench-usage                     ten million records: 12 to 21 minutes for each database
     make bench-usage RECORDS=300000      fewer, to look
 
 Records are spread over ninety days, people and keys by Zipf's law, as traffic is. They are written past the
