@@ -83,6 +83,18 @@ def string(about: str = "", *, required: bool = False, choices: tuple[str, ...] 
     return Field(parse, schema, required=required)
 
 
+def identifier(about: str = "", *, required: bool = False) -> Field:
+    """Of something in the database, where no name has a NUL; PostgreSQL refuses to look for one."""
+
+    def parse(value: Any, path: str) -> str:
+        text = parse_text(value, path)
+        if "\0" in text:
+            raise BadRequest(f"'{path}' must hold no NUL characters.", param=path)
+        return text
+
+    return Field(parse, {"type": "string", "description": about}, required=required)
+
+
 def parse_boolean(value: Any, path: str) -> bool:
     if type(value) is not bool:
         raise wrong_type(path, "true or false", value)

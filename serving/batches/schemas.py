@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from serving.errors import BadRequest
-from serving.fields import Field, Refused, integer, parse_fields, parse_text, string, wrong_type
+from serving.fields import Field, Refused, identifier, integer, parse_fields, parse_text, string, wrong_type
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 MAX_METADATA = 16
@@ -67,9 +67,9 @@ def _parse_metadata(value: Any, path: str) -> dict[str, str]:
 
 
 _KEPT = Refused("Files are kept for 30 days.")
-_AFTER = string("The id of the last one of the page before.")
+_AFTER = identifier("The id of the last one of the page before.")
 BATCH_FIELDS: dict[str, Field | Refused] = {
-    "input_file_id": string("An uploaded file: one request on each line.", required=True),
+    "input_file_id": identifier("An uploaded file: one request on each line.", required=True),
     "endpoint": string("Where all of its requests go.", required=True, choices=ENDPOINTS),
     "completion_window": string("How long it may take.", required=True, choices=("24h",)),
     "metadata": Field(

@@ -12,6 +12,7 @@ from serving.fields import (
     Field,
     Refused,
     boolean,
+    identifier,
     integer,
     number,
     object_schema,
@@ -193,7 +194,7 @@ RESPONSE_FIELDS: dict[str, Field | Refused] = {
         required=True,
     ),
     "instructions": string("What the model is told first; not carried over to a next response."),
-    "previous_response_id": string("Go on with the conversation up to that response's end."),
+    "previous_response_id": identifier("Go on with the conversation up to that response's end."),
     "store": boolean(default=True, about="Keep the response for 30 days, to be read or gone on with."),
     "max_output_tokens": integer(
         1, 2**31 - 1, about="Generate at most this many tokens; what is left of the context when left out."

@@ -162,6 +162,32 @@ def test_what_has_a_nul_in_its_name_is_404_whatever_the_database(
     check_shape(requests.get(f"{server.url}/v1/{kind}/%00", headers=headers, timeout=10), 404)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("batches", {"endpoint": "/v1/embeddings", "completion_window": "24h"}, "input_file_id"),
+        ("responses", {"model": "open-autoglm-7b", "input": "Hi"}, "previous_response_id"),
+    ],
+)
+def test_an_id_with_a_nul_is_refused_whatever_the_database(
+    server: Server, api_key: str, path: str, body: dict[str, str], param: str
+) -> None:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    answer = requests.post(
+        f"{server.url}/v1/{path}", json={**body, param: "a\0"}, headers=headers, timeout=10
+    )
+    assert check_shape(answer, 400)["param"] == param
+
+
+def test_a_response_to_a_text_with_a_nul_is_kept_whatever_the_database(server: Server, api_key: str) -> None:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    body = {"model": "open-autoglm-7b", "input": "a\0b", "instructions": "c\0", "max_output_tokens": 2}
+    answer = requests.post(f"{server.url}/v1/responses", json=body, headers=headers, timeout=30)
+    assert answer.status_code == 200
+    kept = requests.get(f"{server.url}/v1/responses/{answer.json()['id']}", headers=headers, timeout=10)
+    assert kept.status_code == 200
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_another_method_is_405(server: Server, api_key: str, method: str) -> None:
     headers = {"Authorization": f"Bearer {api_key}"}
