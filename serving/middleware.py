@@ -8,13 +8,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 from django.core.exceptions import SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from apikeys.errors import ServiceError
 from apikeys.line_calls import LineCall, is_line_call
-from serving.errors import BadRequest, InternalError, NotFound, is_anthropic, to_response
+from serving.errors import BadRequest, InternalError, NotFound, Unavailable, is_anthropic, to_response
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ def _explain(error: Exception, request: HttpRequest, request_id: str) -> Service
             return NotFound(f"Unknown request URL: {request.method} {request.path}. Is it mistyped?")
         case SuspiciousOperation():
             return BadRequest("The request cannot be read.")
+        case OperationalError() | InterfaceError():
+            log.error("Request %s could not reach the database: %s", request_id, error)
+            return Unavailable(
+                "The server cannot reach its database. Please try again.", headers={"Retry-After": "5"}
+            )
         case _:
             log.error("Request %s failed", request_id, exc_info=error)
             return InternalError()
