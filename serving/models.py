@@ -8,6 +8,7 @@ from django.db import models
 from serving.batches.models import Batch as Batch
 from serving.batches.models import BatchLine as BatchLine
 from serving.batches.models import StoredFile as StoredFile
+from serving.kept_json import KeptJSON
 
 
 class StoredResponse(models.Model):
@@ -16,8 +17,8 @@ class StoredResponse(models.Model):
     id = models.CharField(primary_key=True, max_length=64)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
-    body = models.JSONField()
-    conversation = models.JSONField()
+    body = KeptJSON()
+    conversation = KeptJSON()
 
     def __str__(self) -> str:
         return self.id

@@ -48,8 +48,8 @@ class _Checker:
             custom_id = parse_line(number, raw, self._endpoint).custom_id
             self._check_unique(custom_id)
         except BadRequest as error:
-            code, message = error.code or "invalid_request", error.message.replace("\0", "")  # for PostgreSQL
-            self.errors.append({"code": code, "message": message, "param": error.param, "line": number})
+            told = {"code": error.code or "invalid_request", "message": error.message, "param": error.param}
+            self.errors.append({**told, "line": number})
 
     def _check_unique(self, custom_id: str) -> None:
         if custom_id in self._custom_ids:

@@ -10,6 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from apikeys.models import ApiKey, Project
+from serving.kept_json import KeptJSON
 
 BatchStatus = Literal[
     "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
@@ -58,7 +59,7 @@ class Batch(models.Model):
     output_file_id = models.CharField(max_length=64, blank=True)
     error_file_id = models.CharField(max_length=64, blank=True)
     metadata = models.JSONField(default=dict)
-    errors = models.JSONField(default=list)
+    errors = KeptJSON(default=list)
     status = models.CharField(max_length=16, default="validating")
     total = models.PositiveIntegerField(default=0)
     completed = models.PositiveIntegerField(default=0)

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from serving.errors import BadRequest
-from serving.fields import Field, Refused, identifier, integer, parse_fields, parse_text, string, wrong_type
+from serving.fields import (
+    Field,
+    Refused,
+    identifier,
+    integer,
+    parse_fields,
+    parse_plain,
+    parse_text,
+    string,
+    wrong_type,
+)
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 MAX_METADATA = 16
@@ -60,10 +70,7 @@ def _parse_metadata(value: Any, path: str) -> dict[str, str]:
         raise wrong_type(path, "an object of strings", value)
     if len(value) > MAX_METADATA:
         raise BadRequest(f"'{path}' must hold at most {MAX_METADATA} entries; not {len(value)}.", param=path)
-    parsed = {parse_text(name, path): parse_text(text, f"{path}.{name}") for name, text in value.items()}
-    if any("\0" in text for pair in parsed.items() for text in pair):
-        raise BadRequest(f"'{path}' must hold no NUL characters.", param=path)
-    return parsed
+    return {parse_plain(name, path): parse_plain(text, f"{path}.{name}") for name, text in value.items()}
 
 
 _KEPT = Refused("Files are kept for 30 days.")

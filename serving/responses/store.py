@@ -20,11 +20,7 @@ async def keep(owner: int, body: dict[str, Any], conversation: Iterable[Message]
     await StoredResponse.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).adelete()
     # A line of a batch that is answered again has the same id again.
     await StoredResponse.objects.abulk_create(
-        [
-            StoredResponse(
-                id=body["id"], owner_id=owner, body=_without_nul(body), conversation=_without_nul(turns)
-            )
-        ],
+        [StoredResponse(id=body["id"], owner_id=owner, body=body, conversation=turns)],
         update_conflicts=True,
         unique_fields=["id"],
         update_fields=["body", "conversation"],
@@ -53,17 +49,6 @@ async def conversation(owner: int, response_id: str) -> tuple[Message, ...]:
             code="previous_response_not_found",
         ) from error
     return tuple(_message(*row) for row in stored.conversation)
-
-
-def _without_nul(value: Any) -> Any:
-    """PostgreSQL's JSON has none."""
-    if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    if isinstance(value, list):
-        return [_without_nul(item) for item in value]
-    if isinstance(value, dict):
-        return {_without_nul(name): _without_nul(item) for name, item in value.items()}
-    return value
 
 
 def _row(message: Message) -> list[Any]:

@@ -66,6 +66,7 @@ def test_lines_that_are_no_requests_fail_the_batch_before_it_runs(client: openai
         {"method": "POST", "url": ENDPOINT, "body": {}},
         line("d", stream=True),
         {**line("e"), "extra": 1},
+        {**line("f"), "a\0": 1},
     ]
     batch = wait_for(client, start(client, lines), "failed")
     assert batch.errors
@@ -77,6 +78,7 @@ def test_lines_that_are_no_requests_fail_the_batch_before_it_runs(client: openai
         (5, "missing_required_parameter", "custom_id"),
         (6, "invalid_stream", "body.stream"),
         (7, "unknown_parameter", "extra"),
+        (8, "unknown_parameter", "a\N{REPLACEMENT CHARACTER}"),
     ]
     assert batch.output_file_id is None
 
