@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from apikeys.bounds import LIMIT_NAMES
+from apikeys.keys import SETTINGS
 from apikeys.models import ApiKey, Project
 from apikeys.scopes import DEFAULT_SCOPES, SCOPES
 from apikeys.validation import validate_networks
@@ -18,17 +19,6 @@ from console.api.parsing import ListQuery, Strict, StrictSerializer, id_field
 
 DAY = 24 * 3600  # seconds
 ORDERINGS = [sign + by for by in ("created_at", "name", "expires_at", "last_used_at") for sign in ("", "-")]
-SETTABLE = (
-    "name",
-    "notes",
-    "scopes",
-    "models",
-    "networks",
-    "signed",
-    "caches_answers",
-    "expires_at",
-    *LIMIT_NAMES,
-)
 
 
 class KeyListQuery(ListQuery):
@@ -67,10 +57,10 @@ class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
     class Meta:
         model = ApiKey
         fields = (
-            "id", "project", "owner", "prefix", "status", *SETTABLE,
+            "id", "project", "owner", "prefix", "status", *SETTINGS,
             "created_at", "revoked_at", "last_used_at", "last_used_ip", "replaced_by",
         )  # fmt: skip
-        read_only_fields = tuple(name for name in fields if name not in SETTABLE)
+        read_only_fields = tuple(name for name in fields if name not in SETTINGS)
 
     def validate_scopes(self, scopes: list[str]) -> list[str]:
         """Nobody gives what they do not have."""
