@@ -9,7 +9,6 @@ or a message of Anthropic's, with an id of its own.
 from __future__ import annotations
 
 import hashlib
-import logging
 import pickle
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,33 +24,23 @@ from serving.schemas import CompletionRequest
 LASTS = 3600.0  # seconds that an answer is kept
 LARGEST = 256 * 1024  # bytes of one answer; more are not kept
 
-log = logging.getLogger(__name__)
-
 
 class Slot:
-    """The place of one request's answer. A cache that is away is an empty one."""
+    """The place of one request's answer."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     async def find(self) -> list[SequenceOutput] | None:
         """Of each output, ``request_id`` is the number of its choice."""
-        try:
-            kept: bytes | None = await caches["answers"].aget(self._name)
-        except Exception as error:  # each cache has its own kinds
-            log.warning("The cache of answers cannot be read: %s", error)
-            return None
+        kept: bytes | None = await caches["answers"].aget(self._name)
         return None if kept is None else pickle.loads(kept)  # noqa: S301 (nobody else writes there)
 
     async def fill(self, outputs: Sequence[SequenceOutput]) -> None:
         """All of one answer's, in their order."""
         kept = pickle.dumps(outputs)
-        if len(kept) > LARGEST:
-            return
-        try:
+        if len(kept) <= LARGEST:
             await caches["answers"].aset(self._name, kept, LASTS)
-        except Exception as error:
-            log.warning("An answer could not be cached: %s", error)
 
 
 def slot_of(caller: Caller, backend: Backend, request: CompletionRequest | ChatRequest) -> Slot | None:

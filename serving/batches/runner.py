@@ -83,12 +83,12 @@ class _Lines:
 
     def answer(self) -> Batch:
         """The batch when no line is left, or when it is over."""
-        todo = results.unanswered(self._batch)
+        unanswered = results.unanswered(self._batch)
         with ThreadPoolExecutor(settings.BATCH_CONCURRENCY, thread_name_prefix="batch-line") as pool:
             try:
                 while self._goes_on():
                     room = settings.BATCH_CONCURRENCY - len(self._asked)
-                    self._asked |= {pool.submit(self._sender.ask, line) for line in islice(todo, room)}
+                    self._asked |= {pool.submit(self._sender.ask, line) for line in islice(unanswered, room)}
                     if not self._asked:
                         break
                     self._take_answers()
