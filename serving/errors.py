@@ -21,6 +21,7 @@ ServiceError                       apikeys/errors.py
 ├── GenerationFailed          500  the model broke while it computed this request
 ├── InternalError             500  a mistake of ours; the log has it under the request's id
 └── Unavailable               503  come back later
+    ├── DatabaseAway               what is asked needs it; keys that were seen work without
     ├── ModelNotReady              still loading, or it could not be loaded
     └── EngineOverloaded           full, or too full for one's tier; Retry-After says for how long
 
@@ -156,6 +157,15 @@ class InternalError(ServiceError):
 class Unavailable(ServiceError):
     status = 503
     code = "engine_unavailable"
+
+
+class DatabaseAway(Unavailable):
+    code = "database_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server cannot reach its database. Please try again.", headers={"Retry-After": "5"}
+        )
 
 
 class ModelNotReady(Unavailable):

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from apikeys.errors import ServiceError
 from apikeys.line_calls import LineCall, is_line_call
-from serving.errors import BadRequest, InternalError, NotFound, Unavailable, is_anthropic, to_response
+from serving.errors import BadRequest, DatabaseAway, InternalError, NotFound, is_anthropic, to_response
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,7 @@ def _explain(error: Exception, request: HttpRequest, request_id: str) -> Service
             return BadRequest("The request cannot be read.")
         case OperationalError() | InterfaceError():
             log.error("Request %s could not reach the database: %s", request_id, error)
-            return Unavailable(
-                "The server cannot reach its database. Please try again.", headers={"Retry-After": "5"}
-            )
+            return DatabaseAway()
         case _:
             log.error("Request %s failed", request_id, exc_info=error)
             return InternalError()
