@@ -13,7 +13,7 @@ from apikeys.auth import Caller
 from apikeys.limits.limiter import Limiter as Limiter
 from apikeys.limits.memory import MemoryStore
 from apikeys.limits.permits import Permit as Permit
-from apikeys.limits.shared.fallback import Outage, SharedStore
+from apikeys.limits.shared.fallback import Alone, SharedStore
 from apikeys.limits.spending import Reader
 
 
@@ -48,6 +48,6 @@ def stop() -> None:
         _shared.stop()
 
 
-def outage() -> Outage | None:
+def alone() -> Alone | None:
     """Of Redis, where limits are shared through it; None while all is well."""
-    return None if _shared is None else _shared.outage
+    return None if _shared is None else _shared.alone

@@ -29,4 +29,4 @@ def model_cards(request: PersonRequest) -> HttpResponse:
 
 
 def _state() -> dict[str, Any]:
-    return {"models": runtime.status(), "outage": limits.outage()}
+    return {"models": runtime.status(), "alone": limits.alone()}

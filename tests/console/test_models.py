@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from apikeys import limits
-from apikeys.limits.shared.fallback import Outage
+from apikeys.limits.shared.fallback import Alone
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_it_is_told_that_redis_is_away(
 ) -> None:
     calm = as_person.get("/console/models/").content.decode()
     assert "Redis" not in calm
-    monkeypatch.setattr(limits, "outage", lambda: Outage(datetime(2026, 5, 20, 12, tzinfo=UTC), 3))
+    monkeypatch.setattr(limits, "alone", lambda: Alone(datetime(2026, 5, 20, 12, tzinfo=UTC), 3))
     page = as_person.get("/console/models/", headers={"accept-language": language}).content.decode()
     assert says in page
     assert "2026-05-20 12:00" in page

@@ -14,8 +14,9 @@ from apikeys.limits.shared.store import RedisStore
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
-    """Since when Redis does not answer; ``servers`` there were then, and each gives out so small a part."""
+class Alone:
+    """Since when each server has been: since Redis has not answered. There were ``servers`` then, and each
+    gives out so small a part."""
 
     since: datetime
     servers: int
@@ -31,9 +32,9 @@ class SharedStore:
         self.start, self.stop = self._redis.start, self._redis.stop
 
     @property
-    def outage(self) -> Outage | None:
+    def alone(self) -> Alone | None:
         since = self._redis.away_since
-        return None if since is None else Outage(since, self._redis.servers)
+        return None if since is None else Alone(since, self._redis.servers)
 
     async def decide(self, demand: Demand) -> Found:
         try:

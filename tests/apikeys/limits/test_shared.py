@@ -92,12 +92,12 @@ async def test_while_redis_is_away_each_server_gives_out_its_share(
     assert [await admitted(limiter, 20) for limiter in limiters] == [5, 5]
     with pytest.raises(RateLimited, match="1/2 of 5 requests at once, then 1 per second"):
         await limiters[0].admit("key:1")
-    outage = servers[0].outage
+    outage = servers[0].alone
     assert outage is not None
     assert outage.servers == 2
     assert (datetime.now(UTC) - outage.since).total_seconds() < SOON
     redis.start()
-    wait_until(lambda: not any(server.outage for server in servers))
+    wait_until(lambda: not any(server.alone for server in servers))
     assert sum([await admitted(limiter, 20) for limiter in limiters]) == 10
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert [line.startswith("Redis does not answer; each server gives out its share") for line in told] == [
@@ -117,7 +117,7 @@ async def test_a_redis_that_hangs_keeps_nobody_waiting(servers: list[SharedStore
     assert await admitted(limiter, 20) == 0
     assert time.monotonic() - started < PATIENCE
     redis.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: servers[0].outage is None)
+    wait_until(lambda: servers[0].alone is None)
 
 
 async def test_budgets_hold_on_while_redis_is_away(servers: list[SharedStore], redis: Redis) -> None:
