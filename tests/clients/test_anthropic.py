@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import anthropic
 import pytest
 
+from tests.clients.anthropic_sdk import ASKED, text_of
+from tests.clients.anthropic_sdk import client as client
 from tests.server import Server
-
-HELLO: Any = [{"role": "user", "content": "Say hello."}]
-ASKED: Any = {
-    "model": "open-autoglm-7b",
-    "messages": HELLO,
-    "max_tokens": 30,
-    "extra_body": {"temperature": 0},
-}
-
-
-@pytest.fixture(scope="module")
-def client(server: Server, api_key: str) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=server.url, api_key=api_key, max_retries=0, timeout=60)
-
-
-def text_of(message: anthropic.types.Message) -> str:
-    (block,) = message.content
-    assert block.type == "text"
-    return block.text
 
 
 def test_a_message_and_its_stream_say_the_same(client: anthropic.Anthropic) -> None:

@@ -9,28 +9,16 @@ import anthropic
 import pytest
 import requests
 
+from tests.clients.anthropic_sdk import ASKED, HELLO, MODEL, text_of
+from tests.clients.anthropic_sdk import client as client
 from tests.server import Server
 from tests.serving.records import wait_for_record
 
-MODEL = "open-autoglm-7b"
-HELLO: Any = [{"role": "user", "content": "Say hello."}]
-ASKED: Any = {"model": MODEL, "messages": HELLO, "max_tokens": 30, "extra_body": {"temperature": 0}}
 WILD: Any = {
     "model": MODEL,
     "messages": [{"role": "user", "content": "用中文写一首关于春天🌸的诗"}],
     "max_tokens": 80,
 }
-
-
-@pytest.fixture(scope="module")
-def client(server: Server, api_key: str) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=server.url, api_key=api_key, max_retries=0, timeout=60)
-
-
-def text_of(message: anthropic.types.Message) -> str:
-    (block,) = message.content
-    assert block.type == "text"
-    return block.text
 
 
 def post(server: Server, key: str, path: str = "/v1/messages", **body: Any) -> requests.Response:
