@@ -109,7 +109,9 @@ def test_responses_are_parsed_streamed_and_gone_on_with(client: openai.OpenAI) -
         text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         final = stream.get_final_response()
     assert final.output_text == text
-    again = client.responses.create(model=MODEL, input="And now?", previous_response_id=final.id)
+    again = client.responses.create(
+        model=MODEL, input="And now?", previous_response_id=final.id, max_output_tokens=5
+    )
     assert again.previous_response_id == final.id
 
 
