@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from typing import Self
 
 START_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 20.0
+PORTS = 20_000, 30_000
 SHARES = 64  # how many processes can have a Redis database and a RabbitMQ host of their own
 
 
@@ -53,11 +55,11 @@ class Daemon:
             )
 
     def wait(self) -> None:
-        complaint = f"{type(self).__name__} does not listen. {self.folder}/output.log says why."
         deadline = time.monotonic() + START_TIMEOUT
         while not self.listens():
-            if time.monotonic() > deadline:
-                raise RuntimeError(complaint)
+            if time.monotonic() > deadline or (self.process is not None and self.process.poll() is not None):
+                said = (self.folder / "output.log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{type(self).__name__} does not listen:\n{said}")
             time.sleep(0.05)
 
     def listens(self) -> bool:
@@ -254,9 +256,12 @@ def _claim_number(server: str) -> int:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the system gives to whoever connects somewhere: it stays free until it is used."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def find(program: str) -> str:
