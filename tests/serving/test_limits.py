@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -30,6 +31,7 @@ LIMITS = [
     {"max_concurrency": 1},
     {"daily_tokens": 100},
     {"tokens_per_minute": 50},
+    {"requests_per_minute": 30},
 ]
 
 
@@ -63,6 +65,39 @@ def test_tokens_per_minute(clients: list[openai.OpenAI]) -> None:
     assert 0 < int(error.response.headers["retry-after-ms"]) < 60_000
     assert int(error.response.headers["x-ratelimit-remaining-tokens"]) < used
     assert "this request may use" in refusal(clients[0], 500).message  # and is not tried again
+
+
+def test_a_call_passes_at_the_stated_moment_and_not_50_ms_before(clients: list[openai.OpenAI]) -> None:
+    client = clients[4].with_options(max_retries=0)
+    assert any(tried(client) for _ in range(60))
+    for _ in range(20):
+        asked = time.monotonic()
+        reset = asked + (tried(client) or 0.0)
+        sleep_until(reset - 0.05)
+        wait = tried(client)
+        if time.monotonic() < reset:
+            break
+    else:
+        raise AssertionError("the machine is too busy to see 50 ms")
+    assert wait is not None
+    sleep_until(time.monotonic() + wait)
+    assert tried(client) is None
+
+
+def tried(client: openai.OpenAI) -> float | None:
+    """For how many seconds a refusal says to wait; None if the call passed."""
+    try:
+        client.post("/tokenize", body={"model": MODEL, "prompt": "Hi"}, cast_to=object)
+    except openai.RateLimitError as error:
+        headers = error.response.headers
+        wait = int(headers["retry-after-ms"]) / 1000
+        assert int(headers["retry-after"]) == math.ceil(wait)
+        return wait
+    return None
+
+
+def sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
 
 
 def test_what_a_chat_and_embeddings_do_not_use_is_given_back(clients: list[openai.OpenAI]) -> None:
