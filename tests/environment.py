@@ -25,5 +25,8 @@ def make_data_dir() -> Path:
     return data_dir
 
 
+# Several processes of tests share the cores. With a thread for each core in every one of them, torch's
+# threads wait for one another while spinning: the engine's tests took twice as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DATA_DIR"] = str(make_data_dir())
 os.environ.update(share(Path(os.environ["DATA_DIR"])))
