@@ -26,11 +26,13 @@ _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of the parts that this run has not are none of its own."""
+    """Tests of the parts that this run has not are none of its own. Files that take long come first, so that
+    none of them is waited for at the end while the other processes have nothing left to do."""
     others = "embedded" if os.environ.get("REDIS_URL") else "services"
     deselected = [item for item in items if item.get_closest_marker(others)]
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if not item.get_closest_marker(others)]
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from tests.database import read
 from tests.server import Server
 from tests.serving.records import wait_for_record
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 2  # tests/apikeys/test_death.py has eighteen more, without a model around the writer
 CLIENTS = 4
 EMAIL, PASSWORD = "billing@example.com", "correct horse battery"

@@ -16,7 +16,7 @@ from tests.database import read
 from tests.server import Server
 from tests.services import PostgreSQL
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.slow]
 AWAY = 20.0  # seconds
 BOOKED_WITHIN = 30.0
 BODY = {"model": "open-autoglm-7b", "prompt": "Hi", "max_tokens": 3}

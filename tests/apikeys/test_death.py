@@ -26,6 +26,8 @@ from tests.apikeys.conftest import make_event
 
 RECORD_FOR_EVER = """
 import itertools
+
+pytestmark = pytest.mark.slow
 usage.start()
 for number in itertools.count():
     usage.record(make_event(request_id=f"{os.getpid()}-{number}"))

@@ -14,7 +14,7 @@ from tests.playground.sockets import Person, text_of
 from tests.server import Server
 from tests.services import Redis
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.slow]
 WITHIN = 20.0  # seconds
 BODY = {"model": "open-autoglm-7b", "prompt": "Hi", "max_tokens": 3}
 

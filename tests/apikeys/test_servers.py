@@ -22,6 +22,8 @@ from tests.environment import make_data_dir
 from tests.server import Server
 from tests.serving.test_serve import models_file
 
+pytestmark = pytest.mark.slow
+
 SERVERS, TASKS = 4, 50
 RATE, BURST = 10, 50
 HAMMERED_FOR = 4.0  # seconds, and until so many were

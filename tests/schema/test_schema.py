@@ -18,6 +18,8 @@ from serving.views import _openapi_schema
 from tests.schema.things import MODEL, Things, mint, session_of
 from tests.server import Server
 
+pytestmark = pytest.mark.slow
+
 OPERATIONS = {
     (method, path): operation
     for path, methods in _openapi_schema()["paths"].items()

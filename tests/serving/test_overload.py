@@ -17,6 +17,8 @@ TIERS = ["low", "normal", "high", "high", "high"]
 MAKE_KEYS = """
 from apikeys import keys, projects
 from console.models import User
+
+pytestmark = pytest.mark.slow
 for number, tier in enumerate({tiers}):
     user = User.objects.create_user(f"overload-{{number}}@example.com")
     project = projects.personal_project(user)

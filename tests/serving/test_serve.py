@@ -19,6 +19,8 @@ from tests.playground.sockets import Person
 from tests.server import Server
 from tests.serving.records import find_records
 
+pytestmark = pytest.mark.slow
+
 
 def run_serve(**environment: str) -> subprocess.CompletedProcess[str]:
     """For starts that must fail."""

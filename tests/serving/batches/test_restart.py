@@ -15,6 +15,8 @@ from tests.environment import REPOSITORY
 from tests.server import Server
 from tests.serving.batches.conftest import MODEL, client_of, content, jsonl, long_line, start, wait_for
 
+pytestmark = pytest.mark.slow
+
 URL = "/v1/completions"
 RECORDS = "SELECT * FROM apikeys_usagerecord WHERE source = 'batch' AND request_id LIKE ?"
 

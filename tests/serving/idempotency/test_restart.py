@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 import requests
 
 from tests.database import read
 from tests.server import Server
+
+pytestmark = pytest.mark.slow
 
 ASKED = {"model": "open-autoglm-7b", "prompt": "Once upon a time", "max_tokens": 12}
 LONG = {**ASKED, "max_tokens": 8000, "ignore_eos": True, "stream": True}

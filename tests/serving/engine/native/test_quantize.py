@@ -28,6 +28,8 @@ from serving.engine.native.quantize import (
 from serving.engine.native.runner import NativeRunner
 from tests.serving.engine.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 KERNELS = REPOSITORY / "var" / "kernels"
 
 

@@ -33,6 +33,8 @@ from serving.engine.native.runner import NativeRunner, usable_cores
 from serving.engine.sampling.params import SamplingParams
 from serving.engine.sampling.sampler import Sampler, SamplingRow
 
+pytestmark = pytest.mark.slow
+
 GREEDY = SamplingParams(max_tokens=8, temperature=0)
 BLOCKS = 512
 BLOCK_SIZE = 16
