@@ -14,9 +14,8 @@
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location
-# Three processes for two cores, for tests wait too; four at most: each starts a server of its own.
-WORKERS := $(shell cores=$$(nproc); workers=$$((cores * 3 / 2)); echo $$((workers > 4 ? 4 : workers)))
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A process for each core, up to four: each starts a server of its own.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # What runs on the services too: the engine knows none of them.
 SERVED := tests --ignore=tests/serving/engine
 MESSAGES := $(wildcard locale/*/LC_MESSAGES/*.po)
