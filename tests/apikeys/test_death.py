@@ -16,6 +16,8 @@ from tests.database import read
 from tests.environment import REPOSITORY
 from tests.services import share
 
+pytestmark = pytest.mark.slow
+
 SETUP = """
 import os, signal, sys, django
 django.setup()
@@ -26,8 +28,6 @@ from tests.apikeys.conftest import make_event
 
 RECORD_FOR_EVER = """
 import itertools
-
-pytestmark = pytest.mark.slow
 usage.start()
 for number in itertools.count():
     usage.record(make_event(request_id=f"{os.getpid()}-{number}"))

@@ -11,14 +11,14 @@ import pytest
 
 from tests.server import Server
 
+pytestmark = pytest.mark.slow
+
 MODEL = "open-autoglm-7b"
 PATIENCE = 60.0  # seconds until the mean has followed the load
 TIERS = ["low", "normal", "high", "high", "high"]
 MAKE_KEYS = """
 from apikeys import keys, projects
 from console.models import User
-
-pytestmark = pytest.mark.slow
 for number, tier in enumerate({tiers}):
     user = User.objects.create_user(f"overload-{{number}}@example.com")
     project = projects.personal_project(user)
