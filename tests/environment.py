@@ -6,6 +6,7 @@ Only what is slow to make and then only read is shared with `make run`: converte
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def make_data_dir() -> Path:
     return data_dir
 
 
+# A shell that begins the tests in the background has them ignore it, and so would every server of theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Several processes of tests share the cores. With a thread for each core in every one of them, torch's
 # threads wait for one another while spinning: the engine's tests took twice as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -16,7 +16,7 @@ import requests
 
 from tests.environment import REPOSITORY, make_data_dir
 from tests.playground.sockets import Person
-from tests.server import STOP_TIMEOUT, Server
+from tests.server import Server
 from tests.serving.records import find_records
 
 pytestmark = pytest.mark.slow
@@ -165,7 +165,7 @@ def test_an_idle_server_stops_within_seconds(sign: signal.Signals, name: str, tm
     server.wait_ready("/healthz")
     assert server.process is not None
     server.process.send_signal(sign)
-    assert server.process.wait(STOP_TIMEOUT) == 0  # it may be importing torch, beside others
+    assert server.process.wait(10) == 0
 
 
 def test_uvicorn_refuses_headers_without_end_in_openais_shape(tmp_path: Path) -> None:
