@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -13,6 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django import DjangoDbBlocker
 
 from tests.server import Server
+from tests.services import Redis
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -44,6 +47,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
             cursor.execute("DROP TRIGGER audit_truncate ON apikeys_auditentry")
         else:
             cursor.execute("DROP TRIGGER audit_delete")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """One that a test may stop, for others need theirs."""
+    redis = Redis(tmp_path)
+    redis.start()
+    redis.wait()
+    yield redis
+    redis.stop(signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -49,5 +49,5 @@ def stop() -> None:
 
 
 def alone() -> Alone | None:
-    """Of Redis, where limits are shared through it; None while all is well."""
+    """How this server is, where limits are shared through Redis; None while that answers."""
     return None if _shared is None else _shared.alone

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import requests
@@ -17,16 +15,6 @@ from tests.services import Redis
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 WITHIN = 20.0  # seconds
 BODY = {"model": "open-autoglm-7b", "prompt": "Hi", "max_tokens": 3}
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    """One of its own, for the others need theirs."""
-    redis = Redis(tmp_path)
-    redis.start()
-    redis.wait()
-    yield redis
-    redis.stop(signal.SIGKILL)
 
 
 def wait_until(happened: Callable[[], bool]) -> None:

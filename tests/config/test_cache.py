@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,16 +12,6 @@ from config.cache import SharedCache
 from tests.services import Redis
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    """One of its own, for the others need theirs."""
-    redis = Redis(tmp_path)
-    redis.start()
-    redis.wait()
-    yield redis
-    redis.stop()
 
 
 def test_a_process_goes_on_alone_while_redis_is_away(

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -25,16 +24,6 @@ from tests.services import Redis
 
 pytestmark = pytest.mark.services
 SOON = 10.0  # seconds, and much less where the machine is not busy
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    """One that a test may stop."""
-    redis = Redis(tmp_path)
-    redis.start()
-    redis.wait()
-    yield redis
-    redis.stop(signal.SIGKILL)
 
 
 @pytest.fixture
