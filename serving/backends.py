@@ -147,7 +147,7 @@ class LocalBackend:
                 self._engine.submit(request)
         except EngineError:
             for request_id in ids:
-                del self._generations[request_id]
+                self._generations.pop(request_id, None)  # or it is done already
                 self.abort(request_id)
             raise
         return generation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +77,22 @@ async def test_when_one_is_refused_none_is_started(backend: LocalBackend) -> Non
         await asyncio.sleep(0.01)
     assert (stats.running, stats.waiting, stats.kv_blocks_used) == (0, 0, 0)
     assert len(await read(backend.generate([ask("a", 2)]))) == 2
+
+
+async def test_one_may_be_done_before_the_next_is_refused(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = backend._engine.submit
+
+    def submit_and_wait(request: GenerationRequest) -> None:
+        submit(request)
+        deadline = time.monotonic() + 10
+        while request.request_id in backend._generations and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(backend._engine, "submit", submit_and_wait)
+    with pytest.raises(ContextLengthExceeded):
+        backend.generate([ask("a", 1), ask("b", 1000)])
 
 
 async def test_an_aborted_sequence_says_so_and_its_total_is_final(backend: LocalBackend) -> None:
