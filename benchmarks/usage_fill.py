@@ -14,8 +14,10 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connection, models, transaction
 
-from apikeys import rollups, usage
+from apikeys import rollups
 from apikeys.models import SUMS, ApiKey, Project, UsageRecord, UsageRollup
+from apikeys.usage_event import UsageEvent
+from apikeys.usage_store import to_record
 from benchmarks.report import show_progress
 
 DAYS = 90
@@ -40,16 +42,16 @@ class Traffic:
         self._weights = list(accumulate(1 / rank for rank in range(1, len(callers) + 1)))
         self._choose = random.Random(5)
 
-    def events(self, day: datetime, count: int) -> list[usage.UsageEvent]:
+    def events(self, day: datetime, count: int) -> list[UsageEvent]:
         """Spread over the day."""
         return [self._event(day + number * DAY / count) for number in range(count)]
 
-    def _event(self, started_at: datetime) -> usage.UsageEvent:
+    def _event(self, started_at: datetime) -> UsageEvent:
         choose = self._choose
         [caller] = choose.choices(self.callers, cum_weights=self._weights)
         tokens, duration = choose.randint(1, 900), int(choose.lognormvariate(6.5, 1))
         status = 200 if choose.random() < 0.97 else choose.choice((429, 499, 500))
-        return usage.UsageEvent(
+        return UsageEvent(
             request_id=f"req-{int(started_at.timestamp() * 1000):012x}{choose.getrandbits(80):020x}",
             user_id=caller.user_id,
             key_id=caller.key_id,
@@ -84,7 +86,7 @@ def fill(traffic: Traffic, records: int, today: datetime, name: str) -> None:
         show_progress(step, STEPS, f"{name}: {records:,} records")
 
     first = today - DAYS * DAY
-    a_day = [usage._to_record(event) for event in traffic.events(first, records // DAYS)]
+    a_day = [to_record(event) for event in traffic.events(first, records // DAYS)]
     write(UsageRecord, ({**record.__dict__, "rolled_up": True} for record in a_day))
     tallies = {whose: tally for whose, tally in rollups._tallies(a_day).items() if whose.width != "minute"}
     days_and_hours = {whose: tally for whose, tally in tallies.items() if whose.width != "week"}

@@ -15,6 +15,7 @@ from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
 from apikeys.models import CLIENT_LEFT, to_nanos
+from apikeys.usage_event import UsageEvent
 from serving import metrics
 from serving.engine.core import RequestTimes
 
@@ -64,7 +65,7 @@ class Receipt:
         if self.caller.source == "batch" and (status in ASKED_AGAIN or status >= 500):
             return  # only what comes of the line in the end is recorded, under the id that it keeps
         usage.record(
-            usage.UsageEvent(
+            UsageEvent(
                 request_id=self.request_id,
                 user_id=self.caller.user_id,
                 key_id=self.caller.key_id,

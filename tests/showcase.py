@@ -19,7 +19,7 @@ from apikeys.audit import SYSTEM, Actor
 from apikeys.jwt import sessions
 from apikeys.models import ApiKey, Price, Project
 from apikeys.tasks import roll_up_usage
-from apikeys.usage import UsageEvent
+from apikeys.usage_event import UsageEvent
 from console import invitations
 from console.models import User
 from serving.batches.models import Batch

@@ -13,7 +13,8 @@ import pytest
 from apikeys import keys, usage
 from apikeys.journal import Journal
 from apikeys.models import ApiKey
-from apikeys.usage import UsageEvent, UsageWriter
+from apikeys.usage import UsageWriter
+from apikeys.usage_event import UsageEvent
 from console.models import User
 
 NOON = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)

@@ -28,7 +28,7 @@ from apikeys.queries import (
 from apikeys.sketches import ACCURACY
 from apikeys.tasks import roll_up_usage
 from apikeys.totals import Totals
-from apikeys.usage import UsageEvent
+from apikeys.usage_event import UsageEvent
 from console.models import User
 from tests.apikeys.conftest import NOON, make_event, record_fields
 

@@ -20,7 +20,7 @@ from apikeys.models import WIDTHS, ApiKey, UsageRecord, UsageRollup
 from apikeys.queries import usage_by_model, usage_series, usage_summary
 from apikeys.sketches import Sketch
 from apikeys.tasks import BATCH, expire_keys, prune_usage, roll_up_usage
-from apikeys.usage import UsageEvent
+from apikeys.usage_event import UsageEvent
 from console.models import User
 from tests.apikeys.conftest import NOON, make_event, record_fields
 

@@ -22,7 +22,7 @@ from apikeys.limits.budgets import Amount
 from apikeys.limits.spending import Reader, usage_of
 from apikeys.rollups import roll_up
 from apikeys.totals import Totals
-from apikeys.usage import UsageEvent
+from apikeys.usage_event import UsageEvent
 from console.models import User
 from tests.apikeys.conftest import NOON, make_event
 from tests.apikeys.limits.conftest import NewStore
