@@ -7,9 +7,10 @@ a sketch leaves open. The list of requests (``listing.py``) comes from the recor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import add
 from typing import Any, Generic, TypeVar
 
 from django.db.models import IntegerField, Value
@@ -125,12 +126,12 @@ def usage_by(filters: UsageFilters, *names: str) -> dict[tuple[Any, ...], Totals
         of_record["group_start"] = Began(filters.step)
     rolled_up = [group(rollups_of(filters, span, together), SUMS_OF_ROLLUPS, **of_rollup) for span in spans]
     not_rolled_up = group(fresh_of(filters), SUMS_OF_RECORDS, **of_record)
-    totals: dict[tuple[Any, ...], Totals] = {}
+    sums: dict[tuple[Any, ...], Iterable[Any]] = {}
     # One statement sees one moment: between two, a rollup could move records from one side to the other.
     for row in not_rolled_up.union(*rolled_up, all=True):
-        whose, sums = row[: len(names)], row[len(names) :]
-        totals[whose] = totals.get(whose, Totals()) + Totals(*map(int, sums))
-    return totals
+        whose, more = row[: len(names)], row[len(names) :]
+        sums[whose] = tuple(map(add, sums[whose], more)) if whose in sums else more
+    return {whose: Totals(*map(int, added)) for whose, added in sums.items()}
 
 
 def _in_steps(filters: UsageFilters) -> Span:

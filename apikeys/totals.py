@@ -58,12 +58,20 @@ def totals_of(record: UsageRecord) -> Totals:
     return Totals(1, int(is_error), *_values_of_record(record))
 
 
+class Added(Sum):
+    """As the database says it. Django makes an int of each sum, one by one: a third of the time of a query
+    that answers with thousands."""
+
+    def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Any]:
+        return []
+
+
 # In the order of the fields of Totals.
-SUMS_OF_ROLLUPS: Sequence[Aggregate] = [Sum(field) for field in SUMS]
+SUMS_OF_ROLLUPS: Sequence[Aggregate] = [Added(field) for field in SUMS]
 SUMS_OF_RECORDS: Sequence[Aggregate] = [
     Count("pk"),
     Count("pk", filter=IS_ERROR),
-    *(Sum(field) for field in SUMS[2:]),
+    *(Added(field) for field in SUMS[2:]),
 ]
 
 
