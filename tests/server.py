@@ -15,6 +15,8 @@ import requests
 
 from tests.commands import Commands
 from tests.environment import REPOSITORY, make_data_dir
+from tests.forked import Forked
+from tests.migrated import give_tables
 from tests.services import free_port, share
 
 START_TIMEOUT = 240.0  # seconds; the first start on a machine converts the model
@@ -22,7 +24,8 @@ STOP_TIMEOUT = 20.0
 
 
 class Server:
-    """Starts on entering, stops on leaving. ``environment`` adds to what the process is given."""
+    """Starts on entering, stops on leaving. ``environment`` adds to what the process is given. One that is
+    given a DATA_DIR finds there what is there; every other has a database of its own, with tables."""
 
     def __init__(self, **environment: str) -> None:
         self.port = free_port()
@@ -38,7 +41,9 @@ class Server:
             **environment,
             "DATA_DIR": str(self.data_dir),
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        if not {"DATA_DIR", "DATABASE_URL"} & environment.keys():
+            give_tables(self.environment)
+        self.process: Forked | None = None
         self._worker: subprocess.Popen[bytes] | None = None
         self._commands = Commands(self.environment)
 
@@ -59,18 +64,15 @@ class Server:
             self._worker.wait(STOP_TIMEOUT)
 
     def start(self) -> None:
-        self.process = self._run("manage.py", "serve")
+        self.process = Forked(["manage.py", "serve"], self.environment, self.log)
 
     def _start_worker(self) -> None:
         """Celery's worker and beat, as an operator who has a broker runs them."""
         schedule = str(self.data_dir / "celerybeat-schedule")
         options = ["--beat", "--schedule", schedule, "--pool", "solo", "--loglevel", "WARNING"]
-        self._worker = self._run("-m", "celery", "-A", "config", "worker", *options)
-
-    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, *arguments],
+            self._worker = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "config", "worker", *options],
                 cwd=REPOSITORY,
                 env=self.environment,
                 stdout=log,
@@ -97,8 +99,8 @@ class Server:
         self.process.send_signal(sign)
         try:
             self.process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        except TimeoutError:
+            self.process.send_signal(signal.SIGKILL)
             raise
 
     def manage(self, *arguments: str) -> str:
@@ -121,3 +123,13 @@ class Server:
 
     def create_user(self, email: str, password: str) -> None:
         self.shell(f"from console.models import User; User.objects.create_user({email!r}, {password!r})")
+
+    def create_session(self, email: str, password: str) -> str:
+        """Of somebody new. What the browser's cookie says."""
+        return self.shell(
+            "from django.test import Client\n"
+            "from console.models import User\n"
+            "client = Client()\n"
+            f"client.force_login(User.objects.create_user({email!r}, {password!r}))\n"
+            "print(client.cookies['sessionid'].value)"
+        )

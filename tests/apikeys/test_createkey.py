@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from apikeys.auth import authenticate
 from apikeys.models import ApiKey
 from console.models import User
+from tests.environment import make_data_dir
 from tests.server import Server
 
 pytestmark = pytest.mark.django_db
@@ -62,4 +63,4 @@ def test_an_address_that_is_none_is_refused() -> None:
 
 
 def test_it_works_before_anything_was_served() -> None:
-    assert Server().create_key("first@example.com").startswith("oag-")
+    assert Server(DATA_DIR=str(make_data_dir())).create_key("first@example.com").startswith("oag-")

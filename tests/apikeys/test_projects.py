@@ -16,6 +16,7 @@ from apikeys.projects import personal_project
 from apikeys.usage_event import UsageEvent
 from console.models import User
 from tests.apikeys.conftest import make_event
+from tests.environment import make_data_dir
 from tests.server import Server
 
 Minted = tuple[ApiKey, str]
@@ -115,4 +116,4 @@ print(
 
 
 def test_an_upgrade_gives_projects_to_what_had_none() -> None:
-    assert Server().shell(UPGRADE) == "[(7, 'owner', 7)] 7 [1, 1, 0]"
+    assert Server(DATA_DIR=str(make_data_dir())).shell(UPGRADE) == "[(7, 'owner', 7)] 7 [1, 1, 0]"
