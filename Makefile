@@ -13,7 +13,10 @@
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-compile
+# pip would compile one file after the other, this takes every core. Some packages bring files that no Python
+# of today reads: they are nobody's.
+COMPILE = { $(BIN)/python -m compileall -qq -j 0 .venv/lib || true; }
 # A process for each core, up to four: each starts a server of its own.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # What runs on the services too: the engine knows none of them.
@@ -74,11 +77,13 @@ setup-dev: setup .venv/.installed-dev .venv/.chromium
 .venv/.installed: requirements.txt constraints.txt | .venv/bin/python
 	@echo "Installing Python packages (a few minutes, once) ..."
 	@$(PIP) --progress-bar on -r requirements.txt -c constraints.txt || $(call OFFLINE,the Python packages)
+	@echo "Compiling them ..."; $(COMPILE)
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
 	@echo "Installing what the tests need ..."
 	@$(PIP) -q -r requirements-dev.txt -c constraints.txt || $(call OFFLINE,the test packages)
+	@$(COMPILE)
 	@touch $@
 
 # npm where the machine has it, else the one that comes as a Python package.
