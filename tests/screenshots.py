@@ -144,7 +144,6 @@ MEMBERS = (
     Shot("playground-code", "/playground/", ADA, chat_and_view_code),
     Shot("docs", "/docs/", ADA),
     Shot("examples", "/examples/", ADA),
-    Shot("examples", "/examples/", ADA),
     Shot("password", "/accounts/password/change/", ADA),
     Shot("sign-out", "/accounts/logout/", ADA),
 )
