@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from django.core.cache import cache
 from django.test import Client
@@ -12,9 +15,12 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(autouse=True)
-def fresh_limits() -> None:
-    """Each test starts with all its tries left."""
+def fresh_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts with all its tries left, and gets no others: django-ratelimit counts in fixed windows,
+    the next of which may begin in the middle of a test."""
     cache.clear()
+    now = time.time()
+    monkeypatch.setattr("django_ratelimit.core.time", SimpleNamespace(time=lambda: now))
 
 
 @pytest.fixture

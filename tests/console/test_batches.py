@@ -19,6 +19,7 @@ from apikeys import keys
 from console.models import User
 from serving.batches.models import Batch
 from tests.console.test_browser import clipboard, mint
+from tests.playground.chat import SLOW
 from tests.server import Server
 
 PAGE = "/console/batches/"
@@ -76,8 +77,8 @@ def test_a_batch_comes_to_its_end_while_one_looks(member: Page, server: Server, 
     member.reload()
     row = member.locator("tbody tr")
     expect(row).to_contain_text("For batches")
-    expect(row).to_contain_text("2 of 2")
-    expect(row).to_contain_text("Done")
+    expect(row).to_contain_text("2 of 2", timeout=SLOW)
+    expect(row).to_contain_text("Done", timeout=SLOW)
     with member.expect_download() as download:
         row.get_by_role("link", name="Answers").click()
     answers = download.value.path().read_text()
