@@ -23,8 +23,15 @@ class Message:
     plural: str = ""
 
 
-# Texts of Django's that its own Chinese lags behind of.
+# Texts of Django's and allauth's whose own Chinese lags behind, or has other words than this site.
 BORROWED = (
+    Message("A user is already registered with this email address."),
+    Message("Email"),
+    Message("The email address and/or password you specified are not correct."),
+    Message("a minute ago", "%(count)s minutes ago"),
+    Message("a second ago", "%(count)s seconds ago"),
+    Message("an hour ago", "%(count)s hours ago"),
+    Message("now"),
     Message(
         "This password is too short. It must contain at least %d character.",
         "This password is too short. It must contain at least %d characters.",

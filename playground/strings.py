@@ -43,5 +43,7 @@ STRINGS = {
     "error_too_large": _("This chat is too large to send. Start a new chat or shorten the message."),
     "error_invalid_request": _("The server did not accept the request. Check the parameters."),
     "error_unavailable": _("The model is not available right now. Try again in a moment."),
-    "error_other": _("Something went wrong on the server. Try again; if it stays, tell the administrator."),
+    "error_other": _(
+        "Something went wrong on the server. Try again; if it happens again, tell the administrator."
+    ),
 }

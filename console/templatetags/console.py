@@ -14,7 +14,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import ngettext
+from django.utils.translation import gettext, ngettext
 
 from serving.sayings import translated
 
@@ -69,17 +69,19 @@ def milliseconds(value: int | None) -> str:
     """A duration, short: 340 ms, 2.1 s."""
     if value is None:
         return "—"
-    return f"{value} ms" if value < 1000 else f"{value / 1000:.1f} s"
+    if value < 1000:
+        return gettext("{value} ms").format(value=value)
+    return gettext("{value} s").format(value=f"{value / 1000:.1f}")
 
 
 @register.filter
 def seconds(value: float) -> str:
     """Time of a machine, short: 12 ms, 3.4 s, 56 min, 7.8 h."""
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
     if value < 100:
-        return f"{value:.1f} s"
-    return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:,.1f} h"
+        return milliseconds(round(value * 1000))
+    if value < 6000:
+        return gettext("{value} min").format(value=f"{value / 60:.0f}")
+    return gettext("{value} h").format(value=f"{value / 3600:,.1f}")
 
 
 @register.filter

@@ -53,7 +53,7 @@ function options(element, names) {
     cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
     scales: { x: { time: true, range: [data.times[0] - step / 2, data.times.at(-1) + step / 2] }, y: { range: (_chart, _low, high) => [0, Math.max(high * 1.1, 1)] } },
     axes: [
-      axis({ values: (_chart, times) => times.map((time) => tick.format(time * 1000)), space: 64, size: 30, grid: { show: false } }),
+      axis({ values: (_chart, times) => times.map((time) => tick.format(time * 1000)), space: 64, size: 34, gap: 8, grid: { show: false } }),
       axis({ values: (_chart, values) => values.map((value) => (Number.isInteger(value) ? compact.format(value) : "")), size: 52 }),
     ],
     series: [

@@ -105,7 +105,7 @@ def test_invitation_that_is_over_says_so(administrator: User) -> None:
     Invitation.objects.filter(pk=invitation.pk).update(expires_at=invitation.created_at)
     answer = Client().get(f"/accounts/invitation/{token}/")
     assert answer.status_code == 404
-    assert "This invitation is over" in answer.content.decode()
+    assert "This invitation is no longer valid" in answer.content.decode()
 
 
 def test_password_reset_leads_to_a_new_password(person: User) -> None:
@@ -118,14 +118,14 @@ def test_password_reset_leads_to_a_new_password(person: User) -> None:
     changed = client.post(
         path, {"password1": "a new long password", "password2": "a new long password"}, follow=True
     )
-    assert "Your password is changed" in changed.content.decode()
+    assert "Your password has been changed" in changed.content.decode()
     person.refresh_from_db()
     assert person.check_password("a new long password")
 
 
 def test_used_reset_link_is_refused(person: User) -> None:
     answer = Client().get("/accounts/password/reset/key/1-set-password/", follow=True)
-    assert "This link is over" in answer.content.decode()
+    assert "This link is no longer valid" in answer.content.decode()
 
 
 def test_password_guessing_at_one_account_is_stopped(person: User) -> None:

@@ -170,7 +170,7 @@ def test_call_appears_on_the_usage_page_with_a_chart(member: Page, server: Serve
 def test_models_page_follows_what_the_engine_does(member: Page, server: Server, api_key: str) -> None:
     member.goto("/console/models/")
     expect(member.get_by_text("Ready")).to_be_visible()
-    expect(member.locator("dt:has-text('Runs by') + dd")).to_have_text("NativeRunner")
+    expect(member.locator("dt:has-text('Runner') + dd")).to_have_text("NativeRunner")
     expect(member.get_by_text("llama with int8 weights on a CPU")).to_be_visible()
     expect(member.locator("dt:has-text('Weights') + dd")).to_have_text(re.compile(r"1\d\d\.\d\sMB"))
     made = member.locator("dt:has-text('Tokens made') + dd")
