@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+# Not from tests.environment: a process that is forked imports this file, and has a DATA_DIR already.
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 _context = multiprocessing.get_context("forkserver")
