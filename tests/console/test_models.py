@@ -11,7 +11,7 @@ from apikeys.limits.shared.fallback import Alone
 
 @pytest.mark.parametrize(
     ("language", "says"),
-    [("en", "each of the 3 servers gives out its share"), ("zh-hans", "3 台服务器各自只按")],
+    [("en", "each of the 3 servers gives out its share"), ("zh-hans", "每台服务器（共 3 台）只按")],
 )
 def test_it_is_told_that_redis_is_away(
     as_person: Client, monkeypatch: pytest.MonkeyPatch, language: str, says: str
