@@ -58,32 +58,32 @@ def test_a_file_over_the_limit_is_413(small_client: openai.OpenAI) -> None:
 def test_a_server_that_is_killed_goes_on_and_no_line_is_lost_or_recorded_twice(
     small: Server, small_client: openai.OpenAI
 ) -> None:
-    batch = start(small_client, [long_line(f"{n}", 24) for n in range(16)], URL)
+    batch = start(small_client, [long_line(f"{n}", 40) for n in range(24)], URL)
     wait_for(small_client, batch, "in_progress", answered=5)
     small.stop(signal.SIGKILL)
     small.start()
     small.wait_ready()
     batch = wait_for(small_client, batch, "completed")
     assert batch.request_counts
-    assert (batch.request_counts.completed, batch.request_counts.failed) == (16, 0)
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (24, 0)
     lines = content(small_client, batch.output_file_id)
-    assert set(lines) == {f"{n}" for n in range(16)}
-    assert {one["response"]["body"]["usage"]["completion_tokens"] for one in lines.values()} == {24}
+    assert set(lines) == {f"{n}" for n in range(24)}
+    assert {one["response"]["body"]["usage"]["completion_tokens"] for one in lines.values()} == {40}
     asked = batch.id.replace("batch_", "req-") + "-%"
-    while len(rows := read(small.environment, RECORDS, asked)) < 16:
+    while len(rows := read(small.environment, RECORDS, asked)) < 24:
         time.sleep(0.1)
     assert sorted(row["request_id"] for row in rows) == sorted(
         one["response"]["request_id"] for one in lines.values()
     )
-    assert {row["completion_tokens"] for row in rows} == {24}
+    assert {row["completion_tokens"] for row in rows} == {40}
 
 
 def test_a_server_that_is_stopped_hands_its_batch_on(small: Server, small_client: openai.OpenAI) -> None:
-    batch = start(small_client, [long_line(f"{n}", 60) for n in range(6)], URL)
+    batch = start(small_client, [long_line(f"{n}", 100) for n in range(8)], URL)
     wait_for(small_client, batch, "in_progress", answered=1)
     small.stop()
     small.start()
     small.wait_ready()
     done = wait_for(small_client, batch, "completed")
     assert done.request_counts
-    assert done.request_counts.completed == 6
+    assert done.request_counts.completed == 8
