@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from apikeys.models import NOT_ROLLED_UP, SUMS, UsageRecord, UsageRollup, Width
 from apikeys.sketches import Sketch
 from apikeys.spans import begin_of
+from apikeys.statements import in_database
 from apikeys.totals import Totals, totals_of
 
 _NAMESPACE = uuid.UUID("5f1f4b3e-6a0c-4a57-9d0e-3c1b7f0a9d52")
@@ -152,19 +153,15 @@ def _change(rollup: UsageRollup, tally: Tally) -> Values:
     sums = [getattr(rollup, name) + getattr(tally.totals, name) for name in SUMS]
     for name in ("durations", "ttfts"):
         getattr(tally, name).merge_packed(bytes(getattr(rollup, name)))
-    return (*sums, *_packed(tally), _in_database("id", rollup.pk), rollup.requests)
+    return (*sums, *_packed(tally), in_database(UsageRollup, "id", rollup.pk), rollup.requests)
 
 
 def _row(identity: uuid.UUID, whose: Whose, tally: Tally) -> Values:
     """The values of _ADD."""
-    named = [_in_database(name, getattr(whose, name)) for name in Whose.__slots__]
+    named = [in_database(UsageRollup, name, getattr(whose, name)) for name in Whose.__slots__]
     sums = [getattr(tally.totals, name) for name in SUMS]
-    return (_in_database("id", identity), *named, *sums, *_packed(tally))
+    return (in_database(UsageRollup, "id", identity), *named, *sums, *_packed(tally))
 
 
 def _packed(tally: Tally) -> tuple[bytes, bytes]:
     return tally.durations.pack(), tally.ttfts.pack()
-
-
-def _in_database(name: str, value: Any) -> Any:
-    return UsageRollup._meta.get_field(name).get_db_prep_save(value, connection)  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ from django.db import DataError, IntegrityError, connection, models, transaction
 
 from apikeys.journal import Journal
 from apikeys.models import ApiKey, Project, RequestContent, UsageRecord
+from apikeys.statements import in_database
 from apikeys.usage_event import UsageEvent
 
 _TEXTS = [field for field in UsageRecord._meta.fields if isinstance(field, models.CharField)]
@@ -96,8 +97,5 @@ def _note_use_of_keys(events: Sequence[UsageEvent]) -> None:
 
 def _use_of(key_id: int, event: UsageEvent) -> tuple[Any, ...]:
     """The values of _NOTE_USE."""
-    at, address = (
-        ApiKey._meta.get_field(name).get_db_prep_save(value, connection)  # type: ignore[union-attr]
-        for name, value in (("last_used_at", event.started_at), ("last_used_ip", event.address or None))
-    )
-    return at, address, key_id, at
+    at = in_database(ApiKey, "last_used_at", event.started_at)
+    return at, in_database(ApiKey, "last_used_ip", event.address or None), key_id, at
