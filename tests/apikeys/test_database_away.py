@@ -17,7 +17,7 @@ from tests.server import Server
 from tests.services import PostgreSQL
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
-AWAY = 20.0  # seconds
+AWAY = 60.0  # seconds
 BOOKED_WITHIN = 30.0
 BODY = {"model": "open-autoglm-7b", "prompt": "Hi", "max_tokens": 3}
 
