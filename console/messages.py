@@ -26,7 +26,6 @@ class Message:
 # Texts of Django's and allauth's whose own Chinese lags behind, or has other words than this site.
 BORROWED = (
     Message("A user is already registered with this email address."),
-    Message("Email"),
     Message("The email address and/or password you specified are not correct."),
     Message("a minute ago", "%(count)s minutes ago"),
     Message("a second ago", "%(count)s seconds ago"),

@@ -30,7 +30,7 @@ class CodeTab(NamedTuple):
 
 SUGGESTIONS = [
     Suggestion(_("Explain"), _("Explain what machine learning is to a ten-year-old.")),
-    Suggestion(_("Write"), _("Write a short, friendly e-mail that moves a meeting to Friday.")),
+    Suggestion(_("Write"), _("Write a short, friendly email that moves a meeting to Friday.")),
     Suggestion(_("Code"), _("Write a Python function that checks whether a word is a palindrome.")),
     Suggestion(_("List"), _("Give me five ideas for a rainy Sunday, as a list.")),
 ]

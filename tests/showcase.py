@@ -35,7 +35,7 @@ SHOWN_REQUEST = "req-0193f0c2a7d84b6e9f51c03de8a7b214"
 
 
 def fill(administrator: str, member: str, newcomer: str, password: str) -> str:
-    """The addresses of pages that only this data has, as JSON; three people, by their e-mail addresses."""
+    """The addresses of pages that only this data has, as JSON; three people, by their email addresses."""
     random.seed(1)
     ada = User.objects.create_superuser(administrator, password)
     grace, *others = (User.objects.create_user(email, password) for email in (member, *OTHERS))

@@ -34,7 +34,7 @@ def test_newcomer_signs_up_mints_calls_chats_sees_usage_and_revokes(server: Serv
 def sign_up(page: Page) -> None:
     page.goto("/")
     page.get_by_role("link", name="Sign up").first.click()
-    page.get_by_label("Email").fill(EMAIL)
+    page.get_by_label("Email address").fill(EMAIL)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Create account").click()
     page.wait_for_url("**/console/")

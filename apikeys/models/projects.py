@@ -76,7 +76,7 @@ class ProjectInvitation(models.Model):
     """Lets the person with one address join a project. Only the hash of the link's token is kept."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
-    email = models.EmailField(_("e-mail address"))
+    email = models.EmailField(_("email address"))
     role = models.CharField(_("role"), max_length=8, choices=ROLES)
     token_hash = models.CharField(max_length=64, unique=True)
     invited_by = models.ForeignKey(

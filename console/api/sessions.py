@@ -154,7 +154,7 @@ class SessionsViewSet(ListModelMixin, RetrieveModelMixin, ManagementViewSet):
         if "email" in asked or "password" in asked:
             tokens = self._open_by_password(request, asked)
         elif caller is None:
-            raise NotAuthenticated("Send an API key, or e-mail and password.")
+            raise NotAuthenticated("Send an API key, or email and password.")
         elif caller.session is not None:
             raise PermissionDenied("An access token opens no session: refresh the one that it belongs to.")
         elif caller.key_id is not None:

@@ -1,4 +1,4 @@
-"""Signing in with e-mail and password by a program: the rules and limits of the sign-in page."""
+"""Signing in with email and password by a program: the rules and limits of the sign-in page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sign_in(request: HttpRequest, email: str, password: str) -> User:
         )
     user = authenticate(request, email=email, password=password)
     if user is None:
-        raise WrongPassword("The e-mail address or the password is wrong.")
+        raise WrongPassword("The email address or the password is wrong.")
     if settings.ACCOUNT_EMAIL_VERIFICATION == "mandatory" and not has_verified_email(user):
-        raise PermissionDenied("Confirm your e-mail address first: sign in to the site to get the mail.")
+        raise PermissionDenied("Confirm your email address first: sign in to the site to get the mail.")
     return user

@@ -39,7 +39,7 @@ class SignupForm(BaseSignupForm):  # type: ignore[misc]
 class InviteForm(forms.Form):
     """Whom to invite."""
 
-    email = forms.EmailField(label=_("E-mail address"))
+    email = forms.EmailField(label=_("Email address"))
 
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].lower()

@@ -66,7 +66,7 @@ class RoleForm(forms.Form):
 class InviteMemberForm(RoleForm):
     """Whom to invite into a project, and as what."""
 
-    email = forms.EmailField(label=_("E-mail address"))
+    email = forms.EmailField(label=_("Email address"))
 
     def __init__(self, *args: Any, place: Place, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -58,7 +58,7 @@ def test_a_name_that_does_not_fit_is_refused(user: User, name: str) -> None:
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(CommandError, match="not an e-mail address"):
+    with pytest.raises(CommandError, match="not an email address"):
         createkey("--email", "new.example.com", "--name", "ci", "--create-user")
 
 

@@ -108,6 +108,16 @@ def test_invitation_that_is_over_says_so(administrator: User) -> None:
     assert "This invitation is no longer valid" in answer.content.decode()
 
 
+def test_forms_of_allauth_have_the_labels_of_this_site(as_person: Client) -> None:
+    def labels(client: Client, path: str) -> list[str]:
+        return re.findall(r"<label[^>]*>([^<]+)</label>", client.get(path).content.decode())
+
+    change = labels(as_person, "/accounts/password/change/")
+    assert change == ["Current password", "New password", "New password again"]
+    for path in (LOGIN, SIGNUP, RESET):
+        assert labels(Client(), path)[0] == "Email address"
+
+
 def test_password_reset_leads_to_a_new_password(person: User) -> None:
     client = Client()
     assert client.post(RESET, {"email": person.email}).status_code == 302
