@@ -3,6 +3,7 @@ import uPlot from "../vendor/uplot/uPlot.esm.js";
 
 const data = JSON.parse(document.getElementById("chart-data").textContent);
 const HEIGHT = 190; // pixels
+const WIDEST = 36; // pixels of a bar
 const language = document.documentElement.lang;
 const SECOND = { "succeeded errors": "--danger" }; // colour of the second series; else --chart-2
 
@@ -24,7 +25,7 @@ const hour = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-dig
 const SECONDS = { minute: 60, hour: 3600, day: 86400 }; // of one point
 const tick = data.step === "day" ? day : hour;
 
-// Bars on top of each other: the second series is drawn behind, as high as both together.
+// Bars on top of each other: the second series comes first, and is as high as both together.
 function stacked(first, second) {
   return [data.times, first.map((value, at) => value + second[at]), first];
 }
@@ -39,9 +40,23 @@ function axis(values) {
   };
 }
 
+// uPlot's own bars smooth their edges where they are narrow, and colours run into each other there.
+function bars(chart, index, from, to) {
+  const pixel = (value, scale) => Math.round(chart.valToPos(value, scale, true));
+  const column = (chart.bbox.width * SECONDS[data.step]) / (chart.scales.x.max - chart.scales.x.min);
+  const width = Math.max(1, Math.floor(Math.min(0.65 * column, WIDEST * devicePixelRatio)));
+  const fill = new Path2D();
+  for (let at = from; at <= to; at++) {
+    const top = pixel(chart.data[index][at], "y");
+    const bottom = pixel(index === 1 ? chart.data[2][at] : 0, "y");
+    fill.rect(pixel(data.times[at], "x") - Math.floor(width / 2), top, width, bottom - top);
+  }
+  return { fill };
+}
+
 function series(label, name, value) {
   const paint = color(name);
-  return { label, fill: paint, stroke: paint, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.65, 36] }), value };
+  return { label, fill: paint, stroke: paint, width: 0, points: { show: false }, paths: bars, value };
 }
 
 function options(element, names) {

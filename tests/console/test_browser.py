@@ -167,6 +167,30 @@ def test_call_appears_on_the_usage_page_with_a_chart(member: Page, server: Serve
     expect(member.locator(".chart canvas")).to_have_count(2)
 
 
+ALL_BLUE_BUT_ERRORS = """() => {
+  const { style } = document.documentElement;
+  ["--muted", "--chart-grid", "--chart-1"].forEach((name) => style.setProperty(name, "#00f"));
+  style.setProperty("--danger", "#f00");
+  document.dispatchEvent(new Event("themechange"));
+}"""
+COUNT_RED = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return data.filter((value, at) => at % 4 === 0 && value > 0).length;
+}"""
+
+
+def test_bars_without_errors_have_no_red_edges(member: Page, server: Server) -> None:
+    complete(server, mint(member, "Drawn")).raise_for_status()
+    chart = member.locator(".chart canvas").first
+    member.set_viewport_size({"width": 390, "height": 844})
+    for _ in range(20):
+        member.goto("/console/usage/?range=90d")
+        if chart.count():
+            break
+    member.evaluate(ALL_BLUE_BUT_ERRORS)
+    assert chart.evaluate(COUNT_RED) == 0
+
+
 def test_models_page_follows_what_the_engine_does(member: Page, server: Server, api_key: str) -> None:
     member.goto("/console/models/")
     expect(member.get_by_text("Ready")).to_be_visible()
