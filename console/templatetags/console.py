@@ -12,6 +12,7 @@ from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.forms import BoundField
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -50,9 +51,21 @@ def bare_input(field: BoundField) -> SafeString:
 
 @register.simple_tag
 def moment(when: datetime) -> SafeString:
-    """A time as people say it, with the exact one for machines and for those who hover."""
+    """A past time as people say it, with the exact one for machines and for those who hover."""
     exact = f"{when:%Y-%m-%d %H:%M:%S} UTC"
-    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), exact, naturaltime(when))
+    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), exact, _ago(when))
+
+
+def _ago(when: datetime) -> str:
+    """In one unit, the largest of which at least one has passed."""
+    days = (timezone.now() - when).days
+    if days >= 365:
+        return ngettext("%(n)d year ago", "%(n)d years ago", days // 365) % {"n": days // 365}
+    if days >= 30:
+        return ngettext("%(n)d month ago", "%(n)d months ago", days // 30) % {"n": days // 30}
+    if days >= 1:
+        return ngettext("%(n)d day ago", "%(n)d days ago", days) % {"n": days}
+    return str(naturaltime(when))
 
 
 @register.simple_tag
@@ -106,6 +119,12 @@ def currency() -> str:
 def exact(amount: Decimal) -> str:
     """All its digits, and no more: 0.15, 20."""
     return f"{amount.normalize():f}"
+
+
+@register.filter
+def short(text: str, length: int) -> str:
+    """``text`` cut to ``length``, with the same sign in every language."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 @register.simple_tag
