@@ -8,6 +8,7 @@ it was.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from django.db import DatabaseError, close_old_connections, transaction
 from django.db.models import Model, Q
 from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from apikeys import audit
 from apikeys.addresses import UNKNOWN
@@ -81,6 +83,12 @@ def unblock(row: BlockedAddress, *, by: Actor) -> None:
         before = audit.snapshot(row, ("network", "reason", "until"))
         audit.record(by, "address.unblock", row, project_id=None, before=before)
         row.delete()
+
+
+def said(reason: str) -> str:
+    """``reason`` in the reader's language, where ``note_failure`` gave it."""
+    match = re.fullmatch(r"(\d+) wrong keys", reason)
+    return gettext("%(count)s wrong keys") % {"count": match[1]} if match else reason
 
 
 def note_failure(address: str) -> None:

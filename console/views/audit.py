@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -10,11 +12,13 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from apikeys import blocking
 from apikeys.models import AuditEntry
 from console.projects import choices, chosen_place
 from console.requests import PersonRequest, person_required
 
 ON_A_PAGE = 50
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")  # as ``apikeys.audit`` writes it
 
 
 @person_required
@@ -37,12 +41,24 @@ def audit_log(request: PersonRequest) -> HttpResponse:
 def _changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
     """What was changed, what it was before and is after. Empty: it was, or is, not there."""
     names = {**entry.before, **entry.after}
-    return [(name, _shown(entry.before.get(name)), _shown(entry.after.get(name))) for name in names]
+    return [
+        (name, _shown(name, entry.before.get(name)), _shown(name, entry.after.get(name))) for name in names
+    ]
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+def _shown(name: str, value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return _("yes") if value else _("no")
+        case int():
+            return f"{value:,}"
+        case list():
+            return ", ".join(map(str, value))
+        case str() if name == "reason":
+            return blocking.said(value)
+        case str() if _MOMENT.fullmatch(value):
+            return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S} UTC"
+        case _:
+            return str(value)

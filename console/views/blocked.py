@@ -47,7 +47,7 @@ def _page(request: PersonRequest, form: BlockForm, status: int = 200) -> HttpRes
     rows = BlockedAddress.objects.select_related("blocked_by")
     context = {
         "form": form,
-        "rows": [(row, row.until is None or now < row.until) for row in rows],
+        "rows": [(row, blocking.said(row.reason), row.until is None or now < row.until) for row in rows],
         "failures": blocking.FAILURES,
     }
     return render(request, "console/blocked.html", context, status=status)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 from django.test import Client
+from django.utils import timezone
 
-from apikeys import projects
+from apikeys import blocking, projects
 from apikeys.audit import SYSTEM
 from console.models import User
 
@@ -18,3 +20,15 @@ def test_what_was_and_what_is_stand_side_by_side(as_administrator: Client, admin
     assert '<span class="muted">tier</span> <del>normal</del> → high<' in page
     assert '<span class="muted">keeps_content</span> <del>no</del> → yes<' in page
     assert '<span class="muted">monthly_money</span> 250<' in page
+
+
+def test_values_are_shown_as_everywhere_else(as_administrator: Client, administrator: User) -> None:
+    until = timezone.now() + timedelta(hours=1)
+    blocking.block("203.0.113.7", "100 wrong keys", until, by=SYSTEM)
+    project = projects.create("Robots", administrator, by=SYSTEM)
+    projects.edit(project, by=SYSTEM, tokens_per_minute=200_000)
+    page = as_administrator.get("/console/audit/", headers={"accept-language": "zh-CN"}).content.decode()
+    assert f"</span>  {until:%Y-%m-%d %H:%M:%S} UTC</div>" in page
+    assert "</span>  100 个错误密钥</div>" in page
+    assert "</span>  200,000</div>" in page
+    assert ">系统</td>" in page

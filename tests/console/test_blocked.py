@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.test import Client
 
+from apikeys import blocking
+from apikeys.audit import SYSTEM
 from apikeys.models import AuditEntry, BlockedAddress
 from console.models import User
 
@@ -35,3 +37,10 @@ def test_what_is_no_network_is_told_at_the_field(as_administrator: Client) -> No
     answer = as_administrator.post(f"{BLOCKED}block/", {"network": "203.0.113.7/24", "period": "1"})
     assert answer.status_code == 400
     assert "is no network" in answer.content.decode()
+
+
+def test_what_the_site_itself_gave_as_the_reason_is_translated(as_administrator: Client) -> None:
+    blocking.block("203.0.113.7", "100 wrong keys", None, by=SYSTEM)
+    page = as_administrator.get(BLOCKED, headers={"accept-language": "zh-CN"}).content.decode()
+    assert ">100 个错误密钥</td>" in page
+    assert BlockedAddress.objects.get().reason == "100 wrong keys"
