@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from apikeys.bounds import LIMIT_NAMES
 
@@ -20,7 +21,7 @@ class LimitsForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         for name in _MONEY:
             field = self.fields[name]
-            field.label = format_lazy("{} ({})", field.label, settings.CURRENCY)
+            field.label = format_lazy(_("{label} ({unit})"), label=field.label, unit=settings.CURRENCY)
             if (amount := self.initial.get(name)) is not None:
                 self.initial[name] = f"{amount.normalize():f}"  # as it was typed: 250, not 250.0000
 

@@ -101,6 +101,13 @@ def test_senseless_filters_are_named_not_fatal(query: str, as_person: Client) ->
     assert len(answer.context["problems"]) == 1
 
 
+def test_currency_stands_in_the_brackets_of_the_language(as_person: Client, person: User) -> None:
+    record(person, "req-1")
+    chinese = {"accept-language": "zh-CN"}
+    assert "费用（USD）" in as_person.get(USAGE, headers=chinese).content.decode()
+    assert "每日费用（USD）" in as_person.get("/console/keys/", headers=chinese).content.decode()
+
+
 def test_money_and_compute_are_summed_and_listed(as_person: Client, person: User) -> None:
     for number in range(2):
         record(person, f"req-{number}", cost_nanos=1_250_000_000, compute_us=1_700_000, queue_ms=5)
