@@ -89,7 +89,9 @@ export class ReplyView {
     if (tokens_per_second) parts.push(text("rate", { rate: formatRate(tokens_per_second) }));
     if (prompt_tokens) parts.push(text("tokens_in", { count: formatCount(prompt_tokens) }));
     parts.push(text("tokens_out", { count: formatCount(completion_tokens) }));
-    this.#stats.textContent = parts.join(" · ");
+    // A line may break between them only.
+    const whole = parts.map((part) => Object.assign(document.createElement("span"), { className: "nowrap", textContent: part }));
+    this.#stats.replaceChildren(...whole.flatMap((span, at) => (at ? [" · ", span] : [span])));
   }
 
   #showNote(note) {
