@@ -116,12 +116,6 @@ def currency() -> str:
 
 
 @register.filter
-def exact(amount: Decimal) -> str:
-    """All its digits, and no more: 0.15, 20."""
-    return f"{amount.normalize():f}"
-
-
-@register.filter
 def short(text: str, length: int) -> str:
     """``text`` cut to ``length``, with the same sign in every language."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
@@ -50,10 +52,16 @@ def _page(request: PersonRequest, form: PriceForm, status: int = 200) -> HttpRes
         "form": form,
         "currency": settings.CURRENCY,
         "rows": [(row, row.pk in current, row.valid_from > now) for row in rows],
+        "places": max([2, *(_places(rate) for row in rows for rate in (row.input, row.output))]),
         "models": sorted({*served, *(row.model for row in rows)}),
         "free": [name for name in served if name not in priced],
     }
     return render(request, "console/prices.html", context, status=status)
+
+
+def _places(rate: Decimal) -> int:
+    """How many digits after the point say all of it."""
+    return len(f"{rate.normalize():f}".partition(".")[2])
 
 
 def _current(rows: list[Price]) -> list[Price]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from apikeys.models import AuditEntry, Price
 from console.models import User
-from console.templatetags.console import exact, money
+from console.templatetags.console import money
 from serving import runtime
 from serving.engine.models_file import read_models_file
 from serving.runtime import ModelStatus
@@ -96,5 +97,10 @@ def test_money_is_short_but_tells_something(amount: str, text: str) -> None:
     assert money(Decimal(amount)) == text
 
 
-def test_exact_has_every_digit_and_no_more() -> None:
-    assert [exact(Decimal(text)) for text in ("0.150000", "20.000000", "100")] == ["0.15", "20", "100"]
+def test_prices_have_as_many_digits_as_the_longest_needs(as_administrator: Client) -> None:
+    now = timezone.now()
+    for rates, shown in ((("0.2", "10"), ["0.20", "10.00"]), (("0.0375", "2.5"), ["0.0375", "2.5000"])):
+        Price.objects.create(model="m", input=rates[0], output=rates[1], valid_from=now)
+        page = as_administrator.get(PRICES).content.decode()
+        assert re.findall(r'class="number">([^<]+)</td>', page)[:2] == shown
+        now += timedelta(days=1)
