@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -98,16 +99,25 @@ def seconds(value: float) -> str:
 
 
 @register.filter
-def money(amount: Decimal) -> str:
+def money(amount: Decimal, places: int = 0) -> str:
     """In the currency: 12.50 USD, or three digits of what is less than one: 0.000123 USD."""
-    return f"{cost(amount)} {settings.CURRENCY}"
+    return f"{cost(amount, places)} {settings.CURRENCY}"
 
 
 @register.filter
-def cost(amount: Decimal) -> str:
-    """As ``money``, where the currency is said above."""
-    places = 2 if amount == 0 or amount >= 1 else 2 - amount.adjusted()
-    return f"{amount:,.{places}f}"
+def cost(amount: Decimal, places: int = 0) -> str:
+    """As ``money``, where the currency is said above; with ``places`` after the point at least."""
+    return f"{amount:,.{max(places, _places(amount))}f}"
+
+
+@register.filter
+def places(rows: Iterable[Any]) -> int:
+    """How many a column of costs needs: as many as any of its rows, so that their points line up."""
+    return max((_places(getattr(row, "totals", row).cost) for row in rows), default=0)
+
+
+def _places(amount: Decimal) -> int:
+    return 2 if amount == 0 or amount >= 1 else 2 - amount.adjusted()
 
 
 @register.simple_tag

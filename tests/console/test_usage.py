@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -99,6 +100,15 @@ def test_senseless_filters_are_named_not_fatal(query: str, as_person: Client) ->
     answer = as_person.get(USAGE + query)
     assert answer.status_code == 200
     assert len(answer.context["problems"]) == 1
+
+
+def test_costs_in_a_column_line_up_at_the_point(as_person: Client, person: User) -> None:
+    record(person, "req-1", cost_nanos=1_250_000_000, model="large")
+    record(person, "req-2", cost_nanos=25_000_000, model="small")
+    page = as_person.get(USAGE).content.decode()
+    assert re.findall(r">([\d.]+ USD)</td>", page) == ["0.0250 USD", "1.2500 USD"]
+    by_model = page[page.index('id="models-title"') : page.index('id="latest-title"')]
+    assert sorted(re.findall(r">(\d+\.\d+)</td>", by_model)) == ["0.0250", "1.2500"]
 
 
 def test_currency_stands_in_the_brackets_of_the_language(as_person: Client, person: User) -> None:
