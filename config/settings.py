@@ -252,6 +252,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "UNAUTHENTICATED_USER": None,
 }
+# In the order in which people come to need them.
+_TAGS = ("Text", "Models", "Batches", "Keys", "Sessions", "Usage", "Projects", "Me", "Server", "Audit")
 SPECTACULAR_SETTINGS = {
     "TITLE": "Open-AutoGLM Console API",
     "DESCRIPTION": (
@@ -259,6 +261,7 @@ SPECTACULAR_SETTINGS = {
         "`/api/v1`: access tokens, keys and all else that manages it."
     ),
     "VERSION": "1",
+    "TAGS": [{"name": name} for name in _TAGS],
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "COMPONENT_SPLIT_REQUEST": True,  # what cannot be set is not in the shape of what is sent

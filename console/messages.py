@@ -1,4 +1,5 @@
-"""Finds every text that wants a translation, in templates and Python, without gettext's programs."""
+"""Finds every text that wants a translation, in templates, Python and the API's schema, without gettext's
+programs."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from django.conf import settings
 from django.utils.translation.template import templatize
+
+from serving import docs
 
 FUNCTIONS = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy", "say"}
 _STRING = r"u?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
@@ -57,6 +60,8 @@ def all_messages() -> dict[Message, list[Path]]:
     for path in source_files():
         for message in messages_in(path):
             found.setdefault(message, []).append(path.relative_to(settings.BASE_DIR))
+    for text in docs.texts():
+        found.setdefault(Message(text), []).append(Path("serving/docs.py"))
     return found
 
 

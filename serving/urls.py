@@ -10,13 +10,13 @@ from serving.batches.views import (
     FileView,
 )
 from serving.chat.views import ChatCompletionsView
+from serving.docs import DocsPage
 from serving.embeddings import EmbeddingsView
 from serving.responses.views import ResponsesView, ResponseView
 from serving.tokens import DetokenizeView, TokenizeView
 from serving.views import (
     AliveView,
     CompletionsView,
-    DocsPage,
     JwksView,
     MetricsView,
     ModelsView,

@@ -1,16 +1,13 @@
-"""The API: /v1/..., whether the server is alive and ready, and the page to browse all that."""
+"""The API: /v1/..., and whether the server is alive and ready."""
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.views.generic import TemplateView
-from drf_spectacular.generators import SchemaGenerator
 from rest_framework.request import Request
 
 from apikeys.errors import InvalidApiKey
@@ -19,6 +16,7 @@ from apikeys.jwt import signing
 from serving import metrics, runtime
 from serving.answers import TextAnswer
 from serving.api_view import ApiView, GenerationView, caller_of
+from serving.docs import openapi_schema
 from serving.errors import ModelNotFound, ModelNotReady, error_body, json_response
 from serving.openapi import (
     describes_completions,
@@ -113,13 +111,7 @@ class JwksView(PublicView):
 
 class SchemaView(PublicView):
     async def get(self, request: Request) -> HttpResponseBase:
-        return json_response(await sync_to_async(_openapi_schema)())  # the first time takes a second
-
-
-class DocsPage(TemplateView):
-    """Swagger UI over /v1/openapi.json."""
-
-    template_name = "serving/docs.html"
+        return json_response(await sync_to_async(openapi_schema)())
 
 
 def _model_object(name: str, status: ModelStatus) -> dict[str, Any]:
@@ -146,11 +138,3 @@ def _why_not_ready(status: ModelStatus) -> str:
     if status.state == "failed":
         return f"{status.name} could not be loaded: {status.reason}"
     return f"{status.name} is being loaded ({status.activity}, {status.progress:.0%})."
-
-
-@functools.cache
-def _openapi_schema() -> dict[str, Any]:
-    """Of every address of the site that is answered by REST framework: /v1 and /api/v1."""
-    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    schema: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
-    return schema

@@ -8,6 +8,15 @@ function withCsrfToken(request) {
 }
 
 const place = document.querySelector("#swagger-ui");
+const translated = JSON.parse(document.getElementById("translated").textContent);
+
+// The schema is English, for programs. Tags keep their names, which are in the addresses of operations.
+function translate(response) {
+  if (!response.ok || !response.url.endsWith(place.dataset.schema)) return response;
+  const schema = JSON.parse(response.text, (key, value) => (["summary", "description"].includes(key) && translated[value]) || value);
+  for (const tag of schema.tags) if (translated[tag.name] !== tag.name) tag.description = translated[tag.name];
+  return { ...response, text: JSON.stringify(schema) };
+}
 
 window.SwaggerUIBundle({
   domNode: place,
@@ -17,4 +26,5 @@ window.SwaggerUIBundle({
   persistAuthorization: false,
   validatorUrl: null,
   requestInterceptor: withCsrfToken,
+  responseInterceptor: translate,
 });

@@ -72,6 +72,7 @@ def test_extraction_finds_texts_of_all_kinds(tmp_path: Path) -> None:
 
 PAGES = [
     "/",
+    "/docs/",
     "/examples/",
     "/accounts/login/",
     "/accounts/signup/",

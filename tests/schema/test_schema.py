@@ -14,7 +14,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 
-from serving.views import _openapi_schema
+from serving.docs import openapi_schema
 from tests.schema.things import MODEL, Things, mint, session_of
 from tests.server import Server
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 OPERATIONS = {
     (method, path): operation
-    for path, methods in _openapi_schema()["paths"].items()
+    for path, methods in openapi_schema()["paths"].items()
     for method, operation in methods.items()
 }
 VARIED = [named for named, about in OPERATIONS.items() if about.keys() & {"parameters", "requestBody"}]

@@ -1,4 +1,14 @@
-from playwright.sync_api import Page, expect
+"""The page of API docs, in a real browser."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.server import Server
+
+HAN = re.compile(r"[一-鿿]")
 
 
 def test_the_api_can_be_browsed_and_tried(page: Page, api_key: str) -> None:
@@ -14,3 +24,14 @@ def test_the_api_can_be_browsed_and_tried(page: Page, api_key: str) -> None:
     page.get_by_role("button", name="Execute").click()
     expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
     expect(page.locator(".live-responses-table")).to_contain_text("open-autoglm-7b")
+
+
+def test_operations_are_named_in_the_readers_language(browser: Browser, server: Server) -> None:
+    page = browser.new_context(base_url=server.url, locale="zh-CN").new_page()
+    page.goto("/docs/")
+    page.locator(".opblock").first.wait_for()
+    summaries = page.locator(".opblock-summary-description").all_inner_texts()
+    assert [text for text in summaries if not HAN.search(text)] == []
+    expect(page.locator("#operations-Models-list_models")).to_contain_text("列出模型及其别名")
+    assert "List models and their aliases" in page.request.get("/v1/openapi.json").text()
+    page.context.close()

@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 
 from console.api.urls import urlpatterns
-from serving.views import _openapi_schema
+from serving.docs import openapi_schema
 from tests.environment import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "api.md").read_text()
-SCHEMA = _openapi_schema()
+SCHEMA = openapi_schema()
 OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, operations in SCHEMA["paths"].items()
@@ -63,6 +63,11 @@ def test_the_schema_tells_of_both_apis() -> None:
     assert len(names) == len(set(names))
 
 
+def test_every_tag_has_its_place_on_the_page() -> None:
+    used = {tag for path in SCHEMA["paths"].values() for op in path.values() for tag in op["tags"]}
+    assert used == {tag["name"] for tag in SCHEMA["tags"]}
+
+
 def test_bodies_of_which_something_is_required_must_be_there() -> None:
     optional = {
         path
@@ -80,9 +85,9 @@ def test_bodies_of_which_something_is_required_must_be_there() -> None:
 
 
 def test_making_the_schema_leaves_nothing_to_guess() -> None:
-    _openapi_schema.cache_clear()
+    openapi_schema.cache_clear()
     with warnings.catch_warnings(record=True) as caught:
-        _openapi_schema()
+        openapi_schema()
     assert [str(warning.message) for warning in caught] == []
 
 
