@@ -10,10 +10,17 @@ function withCsrfToken(request) {
 const place = document.querySelector("#swagger-ui");
 const translated = JSON.parse(document.getElementById("translated").textContent);
 
+function forPeople(key, value) {
+  if (key === "summary" || key === "description") return translated[value] || value;
+  if (key === "security") return value.filter((way) => !way.Browser); // the browser sends its cookie by itself
+  return value;
+}
+
 // The schema is English, for programs. Tags keep their names, which are in the addresses of operations.
 function translate(response) {
   if (!response.ok || !response.url.endsWith(place.dataset.schema)) return response;
-  const schema = JSON.parse(response.text, (key, value) => (["summary", "description"].includes(key) && translated[value]) || value);
+  const schema = JSON.parse(response.text, forPeople);
+  delete schema.components.securitySchemes.Browser;
   for (const tag of schema.tags) if (translated[tag.name] !== tag.name) tag.description = translated[tag.name];
   return { ...response, text: JSON.stringify(schema) };
 }
@@ -22,6 +29,7 @@ window.SwaggerUIBundle({
   domNode: place,
   url: place.dataset.schema,
   deepLinking: true,
+  defaultModelExpandDepth: 3, // the fields of a body, and what they take
   defaultModelsExpandDepth: -1,
   persistAuthorization: false,
   validatorUrl: null,

@@ -16,7 +16,8 @@ def test_the_api_can_be_browsed_and_tried(page: Page, api_key: str) -> None:
     page.goto("/docs/")
     expect(page.locator(".opblock")).to_have_count(sum(map(len, paths.values())))
     page.locator(".auth-wrapper .authorize").first.click()
-    page.locator(".modal-ux input").first.fill(api_key)
+    expect(page.locator(".modal-ux input")).to_have_count(1)  # a cookie cannot be typed in
+    page.locator(".modal-ux input").fill(api_key)
     page.locator(".modal-ux .authorize").first.click()
     page.locator(".modal-ux .btn-done").first.click()
     page.locator("#operations-Models-list_models .opblock-summary-control").click()
@@ -24,6 +25,17 @@ def test_the_api_can_be_browsed_and_tried(page: Page, api_key: str) -> None:
     page.get_by_role("button", name="Execute").click()
     expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
     expect(page.locator(".live-responses-table")).to_contain_text("open-autoglm-7b")
+
+
+def test_a_body_tells_of_its_fields_and_no_script_fails(page: Page) -> None:
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.goto("/docs/")
+    operation = page.locator("#operations-Text-completions_create")
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("tab", name="Schema").first.click()
+    expect(operation.locator(".model-box").first).to_contain_text("Put the prompt before the text.")
+    assert failures == []
 
 
 def test_operations_are_named_in_the_readers_language(browser: Browser, server: Server) -> None:
