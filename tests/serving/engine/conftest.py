@@ -21,6 +21,8 @@ from serving.engine.transformers_runner import TransformersRunner
 
 REPOSITORY = Path(__file__).parents[3]
 MODELS_DIR = REPOSITORY / "var" / "models"
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+HERE = CUDA if torch.cuda.is_available() else CPU  # where tests of what runs on both run it
 QUESTIONS = ["What is the capital of France?", "请解释什么是机器学习?", "Count from 1 to 20.", "Hi!"]
 
 

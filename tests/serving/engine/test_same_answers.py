@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from serving.engine.core import EngineConfig, GenerationRequest, ModelRunner, SequenceOutput
 from serving.engine.cuda.runner import CudaRunner
@@ -18,6 +17,7 @@ from serving.engine.models_file import ModelSource, ModelSpec
 from serving.engine.native.runner import NativeRunner
 from serving.engine.sampling.params import SamplingParams
 from serving.engine.transformers_runner import TransformersRunner
+from tests.serving.engine.conftest import HERE
 
 CONFIG = EngineConfig(max_model_len=256, kv_blocks=96, block_size=16, max_batch_size=6, prefill_chunk=64)
 SPEC = ModelSpec("tiny", ModelSource("path", "somewhere"), dtype="float32", max_batch_size=6)
@@ -29,9 +29,9 @@ WAYS = {"greedy": {"temperature": 0.0}, "seeded": {"temperature": 1.0, "top_p": 
 @pytest.fixture(scope="module", params=["general", "native int8", "native int4", "cuda"])
 def runner(request: pytest.FixtureRequest, tiny_model: Any, tiny_folder: Path) -> ModelRunner:
     if request.param == "general":
-        return TransformersRunner(copy.deepcopy(tiny_model), "tiny")
+        return TransformersRunner(copy.deepcopy(tiny_model).to(HERE), "tiny")
     if request.param == "cuda":
-        return CudaRunner.from_pretrained(tiny_folder, SPEC, torch.device("cpu"))
+        return CudaRunner.from_pretrained(tiny_folder, SPEC, HERE)
     return NativeRunner.from_pretrained(tiny_folder, request.param.removeprefix("native "))
 
 

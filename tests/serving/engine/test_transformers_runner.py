@@ -25,7 +25,7 @@ from serving.engine.loader import LoadedModel
 from serving.engine.models_file import ModelSpec
 from serving.engine.sampling.params import SamplingParams
 from serving.engine.transformers_runner import TransformersRunner, load_transformers_runner
-from tests.serving.engine.conftest import greedy_by_transformers
+from tests.serving.engine.conftest import HERE, greedy_by_transformers
 
 CONFIG = EngineConfig(max_model_len=512, kv_blocks=64, block_size=16, max_batch_size=8, prefill_chunk=64)
 
@@ -130,7 +130,7 @@ def test_other_architectures_answer_as_under_transformers_generate(name: str) ->
     prompts = [[(7 * i + length) % 97 for i in range(length)] for length in (3, 21, 40)]
     expected = [greedy_by_transformers(model, prompt, 20) for prompt in prompts]
     assert len({token for answer in expected for token in answer}) > 5, "too dull a model to tell anything"
-    runner = TransformersRunner(model, name)
+    runner = TransformersRunner(model.to(HERE), name)
     assert generate(runner, prompts, 20, replace(CONFIG, prefill_chunk=10, block_size=4)) == expected
 
 

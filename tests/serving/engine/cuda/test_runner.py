@@ -1,5 +1,5 @@
-"""The GPU runner's logic, on the CPU: the same code without Triton and CUDA graphs, whose parts have tests of
-their own in on_triton/."""
+"""The GPU runner, on a GPU where there is one. Elsewhere its logic: the same code without Triton and CUDA
+graphs, whose parts have tests of their own in on_triton/."""
 
 from __future__ import annotations
 
@@ -32,11 +32,9 @@ from serving.engine.errors import DeviceFailed, ModelLoadError
 from serving.engine.models_file import ModelSource, ModelSpec
 from serving.engine.sampling.params import SamplingParams
 from serving.engine.transformers_runner import TransformersRunner
-from tests.serving.engine.conftest import greedy_by_transformers
+from tests.serving.engine.conftest import CPU, CUDA, HERE, greedy_by_transformers
 from tests.serving.engine.test_transformers_runner import generate
 
-CPU = torch.device("cpu")
-CUDA = torch.device("cuda:0")
 CONFIG = EngineConfig(max_model_len=512, kv_blocks=64, block_size=16, max_batch_size=6, prefill_chunk=64)
 SPEC = ModelSpec(
     "gpu", ModelSource("path", "somewhere"), dtype="float32", max_batch_size=6, max_model_len=512
@@ -68,19 +66,19 @@ TINY_MODELS = {
 
 def runner_of(config: PretrainedConfig, folder: Path, **changes: Any) -> CudaRunner:
     spec = replace(SPEC, **changes)
-    with SafeTensors(folder, getattr(torch, spec.dtype), CPU) as tensors:
-        return CudaRunner(config, spec, tensors, CPU)
+    with SafeTensors(folder, getattr(torch, spec.dtype), HERE) as tensors:
+        return CudaRunner(config, spec, tensors, HERE)
 
 
 @pytest.fixture(scope="module")
 def runner(tiny_folder: Path) -> CudaRunner:
-    return CudaRunner.from_pretrained(tiny_folder, SPEC, CPU)
+    return CudaRunner.from_pretrained(tiny_folder, SPEC, HERE)
 
 
 def test_the_real_model_answers_as_under_transformers_generate(
     model_folder: Path, prompts: list[list[int]], expected: list[list[int]]
 ) -> None:
-    assert generate(CudaRunner.from_pretrained(model_folder, SPEC, CPU), prompts, 16, CONFIG) == expected
+    assert generate(CudaRunner.from_pretrained(model_folder, SPEC, HERE), prompts, 16, CONFIG) == expected
 
 
 def test_a_padded_batch_answers_as_each_alone(
@@ -226,7 +224,7 @@ def test_quantized_weights_are_smaller_and_still_answer(
     model_folder: Path, prompts: list[list[int]], expected: list[list[int]], quantization: Any, at_most: float
 ) -> None:
     spec = replace(SPEC, dtype="bfloat16", quantization=quantization)
-    quantized = CudaRunner.from_pretrained(model_folder, spec, CPU)
+    quantized = CudaRunner.from_pretrained(model_folder, spec, HERE)
     in_16_bits = 2 * 134_515_008  # parameters
     assert quantized.weight_bytes() < at_most * in_16_bits
     assert generate(quantized, prompts[2:3], 4, CONFIG)[0] == expected[2][:4]
@@ -234,7 +232,7 @@ def test_quantized_weights_are_smaller_and_still_answer(
 
 def test_random_weights_make_a_model_of_the_right_size() -> None:
     config = LlamaConfig(**SIZES, dtype="bfloat16")
-    runner = CudaRunner(config, SPEC, RandomTensors(torch.float32, CPU), CPU)
+    runner = CudaRunner(config, SPEC, RandomTensors(torch.float32, HERE), HERE)
     model = AutoModelForCausalLM.from_config(config)
     assert runner.weight_bytes() == 4 * sum(parameter.numel() for parameter in model.parameters())
     assert runner.bytes_read_per_step() == runner.weight_bytes() - 4 * 97 * 64
@@ -251,7 +249,7 @@ def test_missing_or_misshapen_weights_are_named(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_had_is_a_memory_error(tmp_path: Path) -> None:
-    runner = CudaRunner(LlamaConfig(**SIZES), SPEC, RandomTensors(torch.float32, CPU), CPU)
+    runner = CudaRunner(LlamaConfig(**SIZES), SPEC, RandomTensors(torch.float32, HERE), HERE)
     with pytest.raises(MemoryError, match="lower kv_cache_mib"):
         runner.allocate(2**40, 16)
 

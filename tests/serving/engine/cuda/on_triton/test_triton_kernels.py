@@ -10,13 +10,13 @@ from serving.engine.cuda import triton_attention, triton_matrices
 from serving.engine.cuda.llama_attention import attend_blocks, keep, rotated
 from serving.engine.cuda.llama_shape import LlamaShape
 from serving.engine.cuda.matrices import Matrix
+from tests.serving.engine.conftest import HERE
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EPSILON = 1e-5
 
 
 def random(*size: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed)).to(HERE, dtype)
 
 
 def matrix(outputs: int, inputs: int, bits: Any, bias: bool = False) -> Matrix:
@@ -87,10 +87,10 @@ def test_heads_are_normed_rotated_and_kept(normed: bool, head_dim: int) -> None:
     qkv = random(3, shape.qkv_width)
     norms = (random(head_dim, seed=5), random(head_dim, seed=6)) if normed else None
     angles = torch.arange(50)[:, None] / torch.arange(1, head_dim // 2 + 1)
-    rotary = torch.stack((angles.cos(), angles.sin())).to(DEVICE)
-    positions = torch.tensor([0, 7, 49], dtype=torch.int32, device=DEVICE)
-    slots = torch.tensor([5, 30, 2], dtype=torch.int32, device=DEVICE)
-    ours, theirs = (torch.zeros(2, 8, 4, 2, head_dim, device=DEVICE) for _ in range(2))
+    rotary = torch.stack((angles.cos(), angles.sin())).to(HERE)
+    positions = torch.tensor([0, 7, 49], dtype=torch.int32, device=HERE)
+    slots = torch.tensor([5, 30, 2], dtype=torch.int32, device=HERE)
+    ours, theirs = (torch.zeros(2, 8, 4, 2, head_dim, device=HERE) for _ in range(2))
     queries = triton_attention.rotate_and_keep(
         qkv, norms, EPSILON, rotary, positions, slots, ours[0], ours[1], shape.heads
     )
@@ -111,8 +111,8 @@ def test_attention_over_blocks(head_dim: int, window: int, splits: int) -> None:
     for row, length in enumerate(lengths):
         blocks = -(-length // 4)
         tables[row, :blocks], order = order[:blocks], order[blocks:]
-    tables = tables.to(DEVICE)
-    positions = torch.tensor(lengths, dtype=torch.int32, device=DEVICE) - 1
+    tables = tables.to(HERE)
+    positions = torch.tensor(lengths, dtype=torch.int32, device=HERE) - 1
     queries = random(5, 6, head_dim)
     expected = attend_blocks(queries, keys, values, tables, positions, window)
     assert_close(triton_attention.attend(queries, keys, values, tables, positions, window, splits), expected)
