@@ -61,7 +61,7 @@ def main() -> None:
         "gpu": torch.cuda.get_device_name(device), "torch": torch.__version__,
         "copy_bytes_per_second": bandwidth,
     }  # fmt: skip
-    file = write_result("engine-cuda", [each | gpu for each in rows])
+    file = write_result("engine_cuda", [each | gpu for each in rows])
     print(f"{gpu['gpu']}, copy {bandwidth / 1e12:.2f} TB/s. Written to {file}.")
 
 

@@ -30,7 +30,8 @@ class Matrix:
 
     ``weight`` by ``bits``: 16 (outputs, inputs), a float type; 8 the same, int8; 4 (outputs, inputs / 2),
     uint8 that holds column j in its low and column ``inputs / 2 + j`` in its high half. ``scales`` are
-    (outputs,) for 8 bits and, like ``minima``, (outputs, inputs / group) for 4; both are empty for 16.
+    (outputs,) for 8 bits, (outputs, inputs / group, 2) with step and minimum of each group for 4, and empty
+    for 16.
     """
 
     bits: Bits
@@ -38,31 +39,29 @@ class Matrix:
     outputs: int
     weight: torch.Tensor
     scales: torch.Tensor
-    minima: torch.Tensor
     bias: torch.Tensor | None = None
 
     @classmethod
     def of(cls, weight: torch.Tensor, bits: Bits, bias: torch.Tensor | None = None) -> Matrix:
         """From a float ``weight`` (outputs, inputs), kept as it is with 16 bits."""
         outputs, inputs = weight.shape
-        empty = weight.new_empty(0)
         if bits == 16:
-            return cls(bits, inputs, outputs, weight, empty, empty, bias)
+            return cls(bits, inputs, outputs, weight, weight.new_empty(0), bias)
         step = max(_CHUNK_WEIGHTS // inputs, 1)
         quantize = _to_int8 if bits == 8 else _to_int4
         parts = [quantize(weight[row : row + step]) for row in range(0, outputs, step)]
-        codes, scales, minima = (torch.cat(kind) for kind in zip(*parts, strict=True))
-        return cls(bits, inputs, outputs, codes, scales, minima, bias)
+        codes, scales = (torch.cat(kind) for kind in zip(*parts, strict=True))
+        return cls(bits, inputs, outputs, codes, scales, bias)
 
     @property
     def group(self) -> int:
         """Inputs that share a scale."""
-        return self.inputs // self.scales.shape[-1] if self.bits == 4 else self.inputs
+        return self.inputs // self.scales.shape[1] if self.bits == 4 else self.inputs
 
     @property
     def nbytes(self) -> int:
         bias = 0 if self.bias is None else self.bias.nbytes
-        return int(self.weight.nbytes + self.scales.nbytes + self.minima.nbytes + bias)
+        return int(self.weight.nbytes + self.scales.nbytes + bias)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(rows, inputs) to (rows, outputs), through the plain weights."""
@@ -75,7 +74,8 @@ class Matrix:
         if self.bits == 8:
             return self.weight.to(self.scales.dtype) * self.scales[:, None]
         codes = torch.cat((self.weight & 15, self.weight >> 4), dim=-1).view(self.outputs, -1, self.group)
-        return (codes * self.scales[..., None] + self.minima[..., None]).flatten(1)
+        step, minimum = self.scales.split(1, dim=-1)
+        return (codes * step + minimum).flatten(1)
 
     def rows(self, index: torch.Tensor) -> torch.Tensor:
         """Plain rows, for a matrix of 16 or 8 bits that is an embedding too."""
@@ -83,13 +83,13 @@ class Matrix:
         return picked if self.bits == 16 else picked.to(self.scales.dtype) * self.scales[index, None]
 
 
-def _to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     scales = (weight.float().abs().amax(dim=-1) / 127).clamp(min=1e-6).to(weight.dtype)
     codes = (weight.float() / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
-    return codes, scales, weight.new_empty(0)
+    return codes, scales
 
 
-def _to_int4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _to_int4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     outputs, inputs = weight.shape
     group = 64 if inputs >= _WIDE and inputs % 128 == 0 else 32
     grouped = weight.float().view(outputs, -1, group)
@@ -107,4 +107,4 @@ def _to_int4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Te
         codes = torch.where(better, tried.to(torch.uint8), codes)
         scales, minima = torch.where(better, step, scales), torch.where(better, floor, minima)
     low_half, high_half = codes.view(outputs, inputs).chunk(2, dim=-1)
-    return low_half | high_half << 4, scales[..., 0].to(weight.dtype), minima[..., 0].to(weight.dtype)
+    return low_half | high_half << 4, torch.cat((scales, minima), dim=-1).to(weight.dtype)

@@ -79,8 +79,8 @@ def assembled(ptx: str, capability: int) -> tuple[str, str]:
 def matrix(outputs: int, inputs: int, bits: Bits) -> Matrix:
     sizes = {16: (inputs, HALF), 8: (inputs, torch.int8), 4: (inputs // 2, torch.uint8)}
     width, dtype = sizes[bits]
-    scales = torch.empty(outputs, *((inputs // 64,) if bits == 4 else ()), dtype=HALF)
-    return Matrix(bits, inputs, outputs, torch.empty(outputs, width, dtype=dtype), scales, scales)
+    scales = torch.empty(outputs, *((inputs // 64, 2) if bits == 4 else ()), dtype=HALF)
+    return Matrix(bits, inputs, outputs, torch.empty(outputs, width, dtype=dtype), scales)
 
 
 def launch_everything() -> None:
