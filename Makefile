@@ -14,9 +14,10 @@
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-compile
-# pip would compile one file after the other, this takes every core. Some packages bring files that no Python
-# of today reads: they are nobody's.
-COMPILE = { $(BIN)/python -m compileall -qq -j 0 .venv/lib || true; }
+# Python keeps what it has compiled of the third of all files that is ever imported, if nothing forbids it.
+unexport PYTHONDONTWRITEBYTECODE
+# All of it installs into one environment.
+.NOTPARALLEL:
 # A process for each core, up to four: each starts a server of its own.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # What runs on the services too: the engine knows none of them.
@@ -68,23 +69,23 @@ var/gateway-peer/.installed: benchmarks/requirements-gateway-peer.txt
 
 setup: .venv/.installed node_modules/.installed $(MESSAGES:.po=.mo)
 
-setup-dev: setup .venv/.installed-dev .venv/.chromium
+# First what brings everything: then setup has its packages.
+setup-dev: .venv/.installed-dev setup .venv/.chromium
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: PYTHON=/path/to/python3 make run"; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PIP) -q pip==26.3 || $(call OFFLINE,pip)  # older ones take three times as long to choose versions
 
 .venv/.installed: requirements.txt constraints.txt | .venv/bin/python
 	@echo "Installing Python packages (a few minutes, once) ..."
 	@$(PIP) --progress-bar on -r requirements.txt -c constraints.txt || $(call OFFLINE,the Python packages)
-	@echo "Compiling them ..."; $(COMPILE)
 	@touch $@
 
-.venv/.installed-dev: requirements-dev.txt .venv/.installed
-	@echo "Installing what the tests need ..."
-	@$(PIP) -q -r requirements-dev.txt -c constraints.txt || $(call OFFLINE,the test packages)
-	@$(COMPILE)
-	@touch $@
+.venv/.installed-dev: requirements-dev.txt requirements.txt constraints.txt | .venv/bin/python
+	@echo "Installing Python packages, and what the tests need (a few minutes, once) ..."
+	@$(PIP) --progress-bar on -r requirements-dev.txt -c constraints.txt || $(call OFFLINE,the Python packages)
+	@touch .venv/.installed $@
 
 # npm where the machine has it, else the one that comes as a Python package.
 node_modules/.installed: package.json package-lock.json | .venv/bin/python
