@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 from django.utils import translation
@@ -21,13 +22,23 @@ def openapi_schema() -> dict[str, Any]:
 
 
 def texts() -> set[str]:
-    """What the schema says about all of it and about each operation. Its fields speak English everywhere."""
+    """What the schema says to people. Examples are what programs send and get."""
     schema = openapi_schema()
-    found = {schema["info"]["description"], *(tag["name"] for tag in schema["tags"])}
-    for operations in schema["paths"].values():
-        for operation in operations.values():
-            found |= {operation["summary"], operation.get("description", "")}
-    return found - {""}
+    tags = {tag["name"] for tag in schema["tags"]}
+    return {schema["info"]["description"], *tags, *_said(schema["paths"]), *_said(schema["components"])}
+
+
+def _said(node: Any, name: str = "") -> Iterator[str]:
+    match node:
+        case dict():
+            for key, value in node.items():
+                if key not in ("example", "examples"):
+                    yield from _said(value, key)
+        case list():
+            for value in node:
+                yield from _said(value)
+        case str() if node and name in ("summary", "description", "title"):
+            yield node
 
 
 class DocsPage(TemplateView):
@@ -36,5 +47,5 @@ class DocsPage(TemplateView):
     template_name = "serving/docs.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        translated = {text: translation.gettext(text) for text in texts()}
+        translated = {text: said for text in texts() if (said := translation.gettext(text)) != text}
         return super().get_context_data(**kwargs, translated=translated)

@@ -11,7 +11,7 @@ const place = document.querySelector("#swagger-ui");
 const translated = JSON.parse(document.getElementById("translated").textContent);
 
 function forPeople(key, value) {
-  if (key === "summary" || key === "description") return translated[value] || value;
+  if (["summary", "description", "title"].includes(key)) return translated[value] ?? value;
   if (key === "security") return value.filter((way) => !way.Browser); // the browser sends its cookie by itself
   return value;
 }
@@ -21,7 +21,7 @@ function translate(response) {
   if (!response.ok || !response.url.endsWith(place.dataset.schema)) return response;
   const schema = JSON.parse(response.text, forPeople);
   delete schema.components.securitySchemes.Browser;
-  for (const tag of schema.tags) if (translated[tag.name] !== tag.name) tag.description = translated[tag.name];
+  for (const tag of schema.tags) if (translated[tag.name]) tag.description = translated[tag.name];
   return { ...response, text: JSON.stringify(schema) };
 }
 

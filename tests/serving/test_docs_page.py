@@ -38,12 +38,16 @@ def test_a_body_tells_of_its_fields_and_no_script_fails(page: Page) -> None:
     assert failures == []
 
 
-def test_operations_are_named_in_the_readers_language(browser: Browser, server: Server) -> None:
+def test_the_page_speaks_the_readers_language(browser: Browser, server: Server) -> None:
     page = browser.new_context(base_url=server.url, locale="zh-CN").new_page()
     page.goto("/docs/")
     page.locator(".opblock").first.wait_for()
     summaries = page.locator(".opblock-summary-description").all_inner_texts()
     assert [text for text in summaries if not HAN.search(text)] == []
     expect(page.locator("#operations-Models-list_models")).to_contain_text("列出模型及其别名")
+    operation = page.locator("#operations-Text-completions_create")
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("tab", name="Schema").first.click()
+    expect(operation.locator(".model-box").first).to_contain_text("将提示词放在文本之前。")
     assert "List models and their aliases" in page.request.get("/v1/openapi.json").text()
     page.context.close()
