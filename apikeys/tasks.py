@@ -12,9 +12,10 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apikeys import notices, rollups, signatures
+from apikeys import notices, signatures
 from apikeys.jwt import sessions, signing
 from apikeys.models import WIDTHS, ApiKey, RequestContent, UsageRecord, UsageRollup
+from apikeys.usage import rollups
 
 BATCH = 100  # rows in one transaction: a web request waits for the write lock for milliseconds only
 BREATH = 0.02  # seconds between two batches, in which others get the write lock

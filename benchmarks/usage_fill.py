@@ -14,10 +14,10 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connection, models, transaction
 
-from apikeys import rollups
 from apikeys.models import SUMS, ApiKey, Project, UsageRecord, UsageRollup
-from apikeys.usage_event import UsageEvent
-from apikeys.usage_store import to_record
+from apikeys.usage import rollups
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.store import to_record
 from benchmarks.report import show_progress
 
 DAYS = 90

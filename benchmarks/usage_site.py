@@ -27,12 +27,12 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
 
-from apikeys import listing, queries, rollups, usage  # noqa: E402
-from apikeys.filters import UsageFilters, parse_filters  # noqa: E402
-from apikeys.journal import Journal  # noqa: E402
 from apikeys.models import ApiKey, UsageRecord, UsageRollup  # noqa: E402
 from apikeys.tasks import BATCH, BREATH, prune_batch  # noqa: E402
-from apikeys.usage_store import store  # noqa: E402
+from apikeys.usage import listing, queries, recording, rollups  # noqa: E402
+from apikeys.usage.filters import UsageFilters, parse_filters  # noqa: E402
+from apikeys.usage.journal import Journal  # noqa: E402
+from apikeys.usage.store import store  # noqa: E402
 from benchmarks.usage_fill import DAY, MODELS, Caller, Traffic, fill, make_callers  # noqa: E402
 
 FEW = 10_000  # records that inserts are compared with
@@ -79,7 +79,7 @@ class Site:
             self._note("page", f"usage page, {what}", [timed(self._load_page, query) for _ in range(PAGES)])
 
     def _time_inserts(self) -> None:
-        for size in (1, usage.BATCH):
+        for size in (1, recording.BATCH):
             batches = [self._traffic.events(self._today, size) for _ in range(INSERTS)]
             times = [timed(store, each, NOWHERE) for each in batches]
             self._note("insert", f"insert {size}", times)

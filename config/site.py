@@ -22,9 +22,10 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import re_path
 from servestatic import ServeStaticASGI
 
-from apikeys import blocking, known_keys, limits, prices, usage
+from apikeys import blocking, known_keys, limits, prices
 from apikeys.addresses import client_address
 from apikeys.jwt import known as known_tokens
+from apikeys.usage import recording
 from config import embedded_celery
 from playground.routing import websocket_urlpatterns
 from serving import completions, runtime, sse
@@ -82,7 +83,7 @@ class Site:
                 return
             runtime.start()
             limits.start()
-            usage.start()
+            recording.start()
             known_keys.start()
             blocking.start()
             prices.start()
@@ -105,7 +106,7 @@ class Site:
             known_tokens.stop()
             blocking.stop()
             known_keys.stop()
-            usage.stop()
+            recording.stop()
             limits.stop()
             self._running = False
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from apikeys.filters import UsageFilters
-from apikeys.queries import Point
+from apikeys.usage.filters import UsageFilters
+from apikeys.usage.queries import Point
 
 
 def chart_columns(series: list[Point], filters: UsageFilters) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from apikeys import contents, prices, usage
+from apikeys import contents, prices
 from apikeys.auth import Caller
 from apikeys.errors import ServiceError
 from apikeys.limits import Permit, admit
 from apikeys.models import CLIENT_LEFT, to_nanos
-from apikeys.usage_event import UsageEvent
+from apikeys.usage import recording
+from apikeys.usage.event import UsageEvent
 from serving import metrics
 from serving.engine.core import RequestTimes
 
@@ -64,7 +65,7 @@ class Receipt:
         metrics.count_request(self.endpoint, self.model, status, self.prompt_tokens, self.completion_tokens)
         if self.caller.source == "batch" and (status in ASKED_AGAIN or status >= 500):
             return  # only what comes of the line in the end is recorded, under the id that it keeps
-        usage.record(
+        recording.record(
             UsageEvent(
                 request_id=self.request_id,
                 user_id=self.caller.user_id,

@@ -14,12 +14,13 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
-from apikeys import blocking, contents, keys, people, project_invitations, projects, usage
+from apikeys import blocking, contents, keys, people, project_invitations, projects
 from apikeys.audit import SYSTEM, Actor
 from apikeys.jwt import sessions
 from apikeys.models import ApiKey, Price, Project
 from apikeys.tasks import roll_up_usage
-from apikeys.usage_event import UsageEvent
+from apikeys.usage import recording
+from apikeys.usage.event import UsageEvent
 from console import invitations
 from console.models import User
 from serving.batches.models import Batch
@@ -149,7 +150,7 @@ def _use(ada: User, grace: User, project: Project, issued: list[ApiKey]) -> None
         )
     )
     _record(issued[1], ada, now - timedelta(minutes=2), request_id=SHOWN_REQUEST, status=200, content=said)
-    usage.flush()
+    recording.flush()
     roll_up_usage()
 
 
@@ -179,7 +180,7 @@ def _record(key: ApiKey | None, ada: User, at: datetime, **changes: Any) -> None
         "decode_ms": took * 8 // 10,
         "compute_us": took * 300,
     }
-    usage.record(UsageEvent(**{**event, **changes}))
+    recording.record(UsageEvent(**{**event, **changes}))
 
 
 def _make_batches(key: ApiKey) -> None:

@@ -20,7 +20,7 @@ from tests.serving.records import wait_for_record
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 2  # tests/apikeys/test_death.py has eighteen more, without a model around the writer
+ROUNDS = 2  # tests/apikeys/usage/test_death.py has eighteen more, without a model around the writer
 CLIENTS = 4
 EMAIL, PASSWORD = "billing@example.com", "correct horse battery"
 BODY = {"model": "open-autoglm-7b", "prompt": "Once upon a time", "ignore_eos": True}

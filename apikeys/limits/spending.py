@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from django.db import close_old_connections, connection
 
 from apikeys.bounds import Bounds
-from apikeys.filters import UsageFilters
 from apikeys.limits.budgets import PERIODS, Amount, Period, day_of, payers_of
 from apikeys.limits.limiter import Limiter
-from apikeys.queries import usage_totals
-from apikeys.totals import Totals
+from apikeys.usage.filters import UsageFilters
+from apikeys.usage.queries import usage_totals
+from apikeys.usage.totals import Totals
 
 READ_EVERY = 10.0  # seconds
 PATIENCE = 5.0  # seconds that the first request of an owner waits for the database

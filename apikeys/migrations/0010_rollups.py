@@ -29,7 +29,7 @@ def _row(model, width, row, caller):
     whose = {name: row.get(name) for name in CALLER}
     sums = {name: row[f"sum_{name}"] for name in SUMS}
     parts = (width, row["start"].isoformat(), *whose.values(), row["source"], row["model"])
-    # As apikeys.rollups.Whose.id, so that late records find these.
+    # As apikeys.usage.rollups.Whose.id, so that late records find these.
     identity = uuid.uuid5(uuid.UUID("5f1f4b3e-6a0c-4a57-9d0e-3c1b7f0a9d52"), "|".join(map(str, parts)))
     names = {name: row[name] for name in ("start", *SAME)}
     return model(id=identity, width=width, **whose, **names, **sums)

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from django.db import migrations
 
-from apikeys.sketches import Sketch
+from apikeys.usage.sketches import Sketch
 
 SUMS = (
     "requests",
@@ -46,7 +46,7 @@ def _add(week, day):
 
 def _row(model, monday, whose, week):
     parts = (monday.isoformat(), *whose)
-    # As apikeys.rollups.Whose.id, so that later records find these.
+    # As apikeys.usage.rollups.Whose.id, so that later records find these.
     identity = uuid.uuid5(
         uuid.UUID("5f1f4b3e-6a0c-4a57-9d0e-3c1b7f0a9d52"), "|".join(map(str, ("week", *parts)))
     )

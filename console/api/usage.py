@@ -11,10 +11,10 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apikeys import queries
 from apikeys.errors import PermissionDenied
-from apikeys.filters import RANGES, SOURCES, STEPS, UsageFilters, parse_filters
-from apikeys.totals import Totals
+from apikeys.usage import queries
+from apikeys.usage.filters import RANGES, SOURCES, STEPS, UsageFilters, parse_filters
+from apikeys.usage.totals import Totals
 from console.api.credentials import caller_of, person_of, projects_of
 from console.api.openapi import describes
 from console.api.parsing import ListQuery, id_field

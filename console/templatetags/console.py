@@ -133,7 +133,7 @@ def short(text: str, length: int) -> str:
 
 @register.simple_tag
 def range_label(name: str) -> str:
-    """A name of ``apikeys.filters.RANGES`` as people say it."""
+    """A name of ``apikeys.usage.filters.RANGES`` as people say it."""
     amount = int(name[:-1])
     if name.endswith("h"):
         return ngettext("%(n)d hour", "%(n)d hours", amount) % {"n": amount}

@@ -6,9 +6,9 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from apikeys import queries
-from apikeys.filters import parse_filters
 from apikeys.models import ApiKey
+from apikeys.usage import queries
+from apikeys.usage.filters import parse_filters
 from console.charts import chart_columns
 from console.requests import PersonRequest, person_required
 from console.snippets import base_url, quick_start

@@ -9,11 +9,11 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from apikeys import listing, queries
-from apikeys.filters import RANGES, SOURCES, UsageFilters, parse_filters
 from apikeys.models import ApiKey, Project
-from apikeys.queries import ModelUsage, Ranking
 from apikeys.roles import may, role_in
+from apikeys.usage import listing, queries
+from apikeys.usage.filters import RANGES, SOURCES, UsageFilters, parse_filters
+from apikeys.usage.queries import ModelUsage, Ranking
 from console.charts import chart_columns
 from console.requests import PersonRequest, person_required
 from console.snippets import quick_start

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from apikeys import keys, usage
-from apikeys.journal import Journal
+from apikeys import keys
 from apikeys.models import ApiKey
-from apikeys.usage import UsageWriter
-from apikeys.usage_event import UsageEvent
+from apikeys.usage import recording
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.journal import Journal
+from apikeys.usage.recording import UsageWriter
 from console.models import User
 
 NOON = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
@@ -73,8 +74,8 @@ def recorded(db: None) -> Callable[..., list[UsageEvent]]:
 
     def record(*events: UsageEvent) -> list[UsageEvent]:
         for event in events:
-            usage.record(event)
-        usage.flush()
+            recording.record(event)
+        recording.flush()
         return list(events)
 
     return record

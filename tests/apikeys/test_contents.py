@@ -11,8 +11,8 @@ from pytest_django import Settings
 from apikeys.contents import LONGEST, Content, ContentLost, seal, unseal
 from apikeys.models import RequestContent, UsageRecord
 from apikeys.tasks import prune_usage
-from apikeys.usage import UsageWriter
-from apikeys.usage_event import UsageEvent
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.recording import UsageWriter
 from tests.apikeys.conftest import make_event
 
 Record = Callable[..., list[UsageEvent]]

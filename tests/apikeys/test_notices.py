@@ -13,7 +13,7 @@ from apikeys import keys
 from apikeys.models import Membership, Notice, Project, UserLimits
 from apikeys.notices import send_all
 from apikeys.tasks import roll_up_usage, send_notices
-from apikeys.usage_event import UsageEvent
+from apikeys.usage.event import UsageEvent
 from console.models import User
 from tests.apikeys.conftest import NOON, make_event
 

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from apikeys.models import Price
 from apikeys.prices import LEAD, PriceList, set_price
 from tests.apikeys.conftest import NOON
-from tests.apikeys.test_usage import wait_until
+from tests.apikeys.usage.test_recording import wait_until
 
 HOUR = timedelta(hours=1)
 

@@ -13,7 +13,7 @@ from apikeys.auth import authenticate, playground_caller
 from apikeys.bounds import Bounds
 from apikeys.models import ApiKey, Membership, Project, UsageRecord, UserLimits
 from apikeys.projects import personal_project
-from apikeys.usage_event import UsageEvent
+from apikeys.usage.event import UsageEvent
 from console.models import User
 from tests.apikeys.conftest import make_event
 from tests.environment import make_data_dir

@@ -14,13 +14,13 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from apikeys import keys
-from apikeys import rollups as rollups_module
-from apikeys.filters import parse_filters
 from apikeys.models import WIDTHS, ApiKey, UsageRecord, UsageRollup
-from apikeys.queries import usage_by_model, usage_series, usage_summary
-from apikeys.sketches import Sketch
 from apikeys.tasks import BATCH, expire_keys, prune_usage, roll_up_usage
-from apikeys.usage_event import UsageEvent
+from apikeys.usage import rollups as rollups_module
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.filters import parse_filters
+from apikeys.usage.queries import usage_by_model, usage_series, usage_summary
+from apikeys.usage.sketches import Sketch
 from console.models import User
 from tests.apikeys.conftest import NOON, make_event, record_fields
 

@@ -13,9 +13,10 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from apikeys import blocking, keys, project_invitations, projects, usage
+from apikeys import blocking, keys, project_invitations, projects
 from apikeys.audit import SYSTEM
 from apikeys.models import ApiKey, BlockedAddress, Membership, Project, ProjectInvitation, Role
+from apikeys.usage import recording
 from console import invitations
 from console.models import Invitation, User
 from tests.apikeys.conftest import make_event
@@ -115,8 +116,8 @@ def world(administrator: User) -> World:
     victim = User.objects.create_user("victim@example.com")
     membership = projects.add_member(project, victim, "member", by=SYSTEM)
     key, _ = keys.mint(victim, "theirs", project=project)
-    usage.record(make_event(request_id="req-1", user_id=victim.pk, key_id=key.pk, project_id=project.pk))
-    usage.flush()
+    recording.record(make_event(request_id="req-1", user_id=victim.pk, key_id=key.pk, project_id=project.pk))
+    recording.flush()
     pending, _ = project_invitations.invite(project, "new@example.com", "member", by=SYSTEM)
     invited, _ = invitations.invite("newer@example.com", administrator)
     blocked = blocking.block("203.0.113.7", "", None, by=SYSTEM)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from apikeys import keys
 from apikeys.models import ApiKey, Membership, Project, UsageRecord
 from apikeys.projects import personal_project
-from apikeys.queries import LISTED
+from apikeys.usage.queries import LISTED
 from console.models import User
 
 USAGE = "/console/usage/"

@@ -20,9 +20,9 @@ from apikeys.limits import Limiter, Permit
 from apikeys.limits.buckets import MILLISECOND, SECOND
 from apikeys.limits.budgets import Amount
 from apikeys.limits.spending import Reader, usage_of
-from apikeys.rollups import roll_up
-from apikeys.totals import Totals
-from apikeys.usage_event import UsageEvent
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.rollups import roll_up
+from apikeys.usage.totals import Totals
 from console.models import User
 from tests.apikeys.conftest import NOON, make_event
 from tests.apikeys.limits.conftest import NewStore

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from apikeys import keys, prices, usage
+from apikeys import keys, prices
 from apikeys.models import ApiKey, Project
 from apikeys.projects import personal_project
+from apikeys.usage import recording
 from console.models import User
 from tests.apikeys.conftest import make_event
 from tests.console.api.conftest import MANAGE, Program, error_of, joined, program_of, signed_in
@@ -21,8 +22,8 @@ YESTERDAY = NOW - timedelta(days=1)
 
 
 def use(user: User, project: Project, **fields: Any) -> None:
-    usage.record(make_event(user_id=user.pk, project_id=project.pk, **{"started_at": NOW, **fields}))
-    usage.flush()
+    recording.record(make_event(user_id=user.pk, project_id=project.pk, **{"started_at": NOW, **fields}))
+    recording.flush()
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 
 from apikeys.models import NOT_ROLLED_UP, SUMS, UsageRecord, UsageRollup, Width
-from apikeys.sketches import Sketch
-from apikeys.spans import begin_of
 from apikeys.statements import in_database
-from apikeys.totals import Totals, totals_of
+from apikeys.usage.sketches import Sketch
+from apikeys.usage.spans import begin_of
+from apikeys.usage.totals import Totals, totals_of
 
 _NAMESPACE = uuid.UUID("5f1f4b3e-6a0c-4a57-9d0e-3c1b7f0a9d52")
 

@@ -1,6 +1,6 @@
-"""Run as a program: rounds of load on ``apikeys.usage``, each ended by ``kill -9`` at a random moment.
+"""Run as a program: rounds of load on ``recording``, each ended by ``kill -9`` at a random moment.
 
-    python -m tests.apikeys.killing ROUNDS SEED
+    python -m tests.apikeys.usage.killing ROUNDS SEED
 
 Each round is a process with THREADS threads that record a request and then answer it: a line with its id and
 its tokens, which this program prints once it has it whole. What dead rounds left, later ones take up.
@@ -44,9 +44,9 @@ def main(rounds: int, seed: int) -> None:
 
 
 def serve(answers: int, number: int) -> NoReturn:
-    from apikeys import usage
+    from apikeys.usage import recording
 
-    usage.start()
+    recording.start()
     threads = [
         threading.Thread(target=answer_for_ever, args=(answers, f"{number}-{at}")) for at in range(THREADS)
     ]
@@ -57,7 +57,7 @@ def serve(answers: int, number: int) -> NoReturn:
 
 
 def answer_for_ever(answers: int, name: str) -> None:
-    from apikeys import usage
+    from apikeys.usage import recording
     from tests.apikeys.conftest import make_event
 
     count = 0
@@ -65,7 +65,9 @@ def answer_for_ever(answers: int, name: str) -> None:
         count += 1
         prompt, completion = random.randrange(1000), random.randrange(1000)
         request_id = f"{name}-{count}"
-        usage.record(make_event(request_id=request_id, prompt_tokens=prompt, completion_tokens=completion))
+        recording.record(
+            make_event(request_id=request_id, prompt_tokens=prompt, completion_tokens=completion)
+        )
         os.write(answers, f"{request_id} {prompt} {completion}\n".encode())
         time.sleep(PAUSE)
 

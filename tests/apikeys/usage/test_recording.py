@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from apikeys.journal import Journal
 from apikeys.models import ApiKey, UsageRecord
-from apikeys.usage import UsageWriter
-from apikeys.usage_event import UsageEvent
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.journal import Journal
+from apikeys.usage.recording import UsageWriter
 from tests.apikeys.conftest import NOON, make_event
 
 Minted = tuple[ApiKey, str]
@@ -166,7 +166,7 @@ def test_the_thread_syncs_the_journal_and_commits_to_the_disk(
             cursor.execute("PRAGMA synchronous" if connection.vendor == "sqlite" else "SELECT 2")
             synchronous.extend(cursor.fetchone())
 
-    monkeypatch.setattr("apikeys.usage.store", look)
+    monkeypatch.setattr("apikeys.usage.recording.store", look)
     synced = threading.Event()
     monkeypatch.setattr(Journal, "sync", lambda self: synced.set())
     writer.start()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.db.models import Q, QuerySet
 
-from apikeys.filters import UsageFilters
 from apikeys.models import NOT_ROLLED_UP, UsageRecord, UsageRollup
-from apikeys.spans import Span
+from apikeys.usage.filters import UsageFilters
+from apikeys.usage.spans import Span
 
 
 def records_of(filters: UsageFilters) -> QuerySet[UsageRecord]:

@@ -16,12 +16,12 @@ from typing import Any, Generic, TypeVar
 from django.db.models import IntegerField, Value
 from django.db.models.expressions import Combinable
 
-from apikeys.filters import UsageFilters
 from apikeys.models import WIDTHS, ApiKey, Project
-from apikeys.selection import fresh_of, is_about_everybody, rollups_of
-from apikeys.sketches import Sketch
-from apikeys.spans import Span, spans_of
-from apikeys.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Began, Totals, Unordered, group
+from apikeys.usage.filters import UsageFilters
+from apikeys.usage.selection import fresh_of, is_about_everybody, rollups_of
+from apikeys.usage.sketches import Sketch
+from apikeys.usage.spans import Span, spans_of
+from apikeys.usage.totals import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS, Began, Totals, Unordered, group
 
 LISTED = 50  # rows of a ranking: more than a person reads, and few to look up
 

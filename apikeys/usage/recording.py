@@ -16,9 +16,9 @@ import threading
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from apikeys.journal import Journal, Segment
-from apikeys.usage_event import UsageEvent
-from apikeys.usage_store import store
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.journal import Journal, Segment
+from apikeys.usage.store import store
 
 BATCH = 1000  # records in one transaction
 GATHER = 0.2  # seconds in which a batch gathers, and by which a dashboard may be late

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from django.http import QueryDict
 
-from apikeys.filters import parse_filters
+from apikeys.usage.filters import parse_filters
 
 NOW = datetime(2026, 5, 20, 12, 34, 56, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeys.sketches import ACCURACY, Sketch, sketch_of
+from apikeys.usage.sketches import ACCURACY, Sketch, sketch_of
 
 VALUES = st.lists(st.integers(0, 2**31), min_size=1, max_size=200)
 

@@ -13,10 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from apikeys import keys
-from apikeys.filters import UsageFilters, parse_filters
-from apikeys.listing import usage_csv, usage_latest, usage_records
 from apikeys.models import ApiKey, Project, UsageRecord
-from apikeys.queries import (
+from apikeys.tasks import roll_up_usage
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.filters import UsageFilters, parse_filters
+from apikeys.usage.listing import usage_csv, usage_latest, usage_records
+from apikeys.usage.queries import (
     LISTED,
     Latency,
     usage_by_key,
@@ -25,10 +27,8 @@ from apikeys.queries import (
     usage_series,
     usage_summary,
 )
-from apikeys.sketches import ACCURACY
-from apikeys.tasks import roll_up_usage
-from apikeys.totals import Totals
-from apikeys.usage_event import UsageEvent
+from apikeys.usage.sketches import ACCURACY
+from apikeys.usage.totals import Totals
 from console.models import User
 from tests.apikeys.conftest import NOON, make_event, record_fields
 

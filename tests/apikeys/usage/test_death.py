@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apikeys.killing import THREADS
+from tests.apikeys.usage.killing import THREADS
 from tests.database import read
 from tests.environment import REPOSITORY
 from tests.services import share
@@ -21,16 +21,16 @@ pytestmark = pytest.mark.slow
 SETUP = """
 import os, signal, sys, django
 django.setup()
-from apikeys import usage
-from apikeys.journal import Journal
+from apikeys.usage import recording
+from apikeys.usage.journal import Journal
 from tests.apikeys.conftest import make_event
 """
 
 RECORD_FOR_EVER = """
 import itertools
-usage.start()
+recording.start()
 for number in itertools.count():
-    usage.record(make_event(request_id=f"{os.getpid()}-{number}"))
+    recording.record(make_event(request_id=f"{os.getpid()}-{number}"))
     print(f"{os.getpid()}-{number}", flush=True)
 """
 
@@ -38,15 +38,15 @@ for number in itertools.count():
 DIE_BEFORE_DELETING = """
 Journal.delete = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 for number in range(100):
-    usage.record(make_event(request_id=f"kept-{number}"))
-usage.flush()
+    recording.record(make_event(request_id=f"kept-{number}"))
+recording.flush()
 """
 
 ROUNDS = 18  # tests/test_billing.py kills a whole server two more times
 
 RECOVER = """
-usage.start()
-usage.stop()
+recording.start()
+recording.stop()
 """
 
 
@@ -128,7 +128,7 @@ def test_two_processes_killed_at_any_moment_lose_and_double_nothing(site: Site) 
 def test_rounds_of_load_killed_at_random_moments_lose_and_double_nothing(site: Site) -> None:
     seed = random.randrange(2**32)
     run = subprocess.run(
-        [sys.executable, "-m", "tests.apikeys.killing", str(ROUNDS), str(seed)],
+        [sys.executable, "-m", "tests.apikeys.usage.killing", str(ROUNDS), str(seed)],
         cwd=REPOSITORY,
         env=site.environment,
         capture_output=True,

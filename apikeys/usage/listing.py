@@ -9,10 +9,10 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from apikeys.filters import UsageFilters
 from apikeys.models import NOT_ROLLED_UP, WIDTHS, UsageRecord
-from apikeys.selection import is_about_everybody, records_of, rollups_of
-from apikeys.spans import Span, begin_of
+from apikeys.usage.filters import UsageFilters
+from apikeys.usage.selection import is_about_everybody, records_of, rollups_of
+from apikeys.usage.spans import Span, begin_of
 
 
 def usage_records(filters: UsageFilters) -> QuerySet[UsageRecord]:

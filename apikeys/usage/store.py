@@ -8,10 +8,10 @@ from typing import Any
 
 from django.db import DataError, IntegrityError, connection, models, transaction
 
-from apikeys.journal import Journal
 from apikeys.models import ApiKey, Project, RequestContent, UsageRecord
 from apikeys.statements import in_database
-from apikeys.usage_event import UsageEvent
+from apikeys.usage.event import UsageEvent
+from apikeys.usage.journal import Journal
 
 _TEXTS = [field for field in UsageRecord._meta.fields if isinstance(field, models.CharField)]
 # The ORM would take as long for the keys of a batch as for its records.

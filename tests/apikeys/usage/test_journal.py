@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apikeys.journal import Journal, Segment
+from apikeys.usage.journal import Journal, Segment
 
 
 def contents(segments: list[Segment]) -> list[bytes]:
@@ -17,7 +17,7 @@ def contents(segments: list[Segment]) -> list[bytes]:
 
 def run(code: str, folder: Path) -> None:
     """Runs ``code`` with a journal in another process, which ends without a goodbye."""
-    setup = "import os, sys; from pathlib import Path; from apikeys.journal import Journal\n"
+    setup = "import os, sys; from pathlib import Path; from apikeys.usage.journal import Journal\n"
     setup += "journal = Journal(Path(sys.argv[1]))\n"
     subprocess.run([sys.executable, "-c", setup + code + "\nos._exit(0)", str(folder)], check=True)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from apikeys.models import WIDTHS, Width
-from apikeys.spans import Span, begin_of, spans_of
+from apikeys.usage.spans import Span, begin_of, spans_of
 
 WEDNESDAY = datetime(2026, 5, 20, tzinfo=UTC)
 DAY = timedelta(days=1)
