@@ -6,10 +6,14 @@ import re
 from datetime import datetime
 from typing import Any
 
+from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
+from django.db.models import Field
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
 from apikeys import blocking
@@ -19,6 +23,7 @@ from console.requests import PersonRequest, person_required
 
 ON_A_PAGE = 50
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")  # as ``apikeys.audit`` writes it
+_PEOPLE = {"owner": gettext_lazy("owner"), "user": gettext_lazy("user")}
 
 
 @person_required
@@ -40,13 +45,26 @@ def audit_log(request: PersonRequest) -> HttpResponse:
 
 def _changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
     """What was changed, what it was before and is after. Empty: it was, or is, not there."""
-    names = {**entry.before, **entry.after}
-    return [
-        (name, _shown(name, entry.before.get(name)), _shown(name, entry.after.get(name))) for name in names
-    ]
+    changes = []
+    for name in {**entry.before, **entry.after}:
+        field = _field(entry, name)
+        label = _PEOPLE.get(name) or (field.verbose_name if field else name)
+        before, after = (_shown(field, said.get(name)) for said in (entry.before, entry.after))
+        changes.append((str(label), before, after))
+    return changes
 
 
-def _shown(name: str, value: Any) -> str:
+def _field(entry: AuditEntry, name: str) -> Field[Any, Any] | None:
+    """Of the entry's subject, where ``name`` is one, and the software still has it."""
+    try:
+        field = apps.get_model("apikeys", entry.subject.partition(":")[0])._meta.get_field(name)
+    except (LookupError, FieldDoesNotExist):
+        return None
+    return field if isinstance(field, Field) else None
+
+
+def _shown(field: Field[Any, Any] | None, value: Any) -> str:
+    choices = dict(field.flatchoices) if field else {}
     match value:
         case None:
             return ""
@@ -56,9 +74,9 @@ def _shown(name: str, value: Any) -> str:
             return f"{value:,}"
         case list():
             return ", ".join(map(str, value))
-        case str() if name == "reason":
-            return blocking.said(value)
+        case str() if value in choices:
+            return str(choices[value])
         case str() if _MOMENT.fullmatch(value):
             return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S} UTC"
         case _:
-            return str(value)
+            return blocking.said(str(value))

@@ -17,9 +17,9 @@ def test_what_was_and_what_is_stand_side_by_side(as_administrator: Client, admin
     project = projects.create("Robots", administrator, by=SYSTEM)
     projects.edit(project, by=SYSTEM, tier="high", keeps_content=True, monthly_money=Decimal("250"))
     page = " ".join(as_administrator.get("/console/audit/").content.decode().split())
-    assert '<span class="muted">tier</span> <del>normal</del> → high<' in page
-    assert '<span class="muted">keeps_content</span> <del>no</del> → yes<' in page
-    assert '<span class="muted">monthly_money</span> 250<' in page
+    assert '<span class="muted">tier</span> <del>Normal</del> → High<' in page
+    assert '<span class="muted">keeps content</span> <del>no</del> → yes<' in page
+    assert '<span class="muted">money per month</span> 250<' in page
 
 
 def test_values_are_shown_as_everywhere_else(as_administrator: Client, administrator: User) -> None:
@@ -30,5 +30,5 @@ def test_values_are_shown_as_everywhere_else(as_administrator: Client, administr
     page = as_administrator.get("/console/audit/", headers={"accept-language": "zh-CN"}).content.decode()
     assert f"</span>  {until:%Y-%m-%d %H:%M:%S} UTC</div>" in page
     assert "</span>  100 个错误密钥</div>" in page
-    assert "</span>  200,000</div>" in page
+    assert '<span class="muted">每分钟 token 数</span>  200,000</div>' in page
     assert ">系统</td>" in page
