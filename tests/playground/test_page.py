@@ -93,7 +93,7 @@ def test_editing_a_message_replaces_what_came_after_it(playground: Page) -> None
 
 
 def test_regenerate_asks_for_the_last_reply_again(playground: Page) -> None:
-    set_max_tokens(playground, 4)
+    set_max_tokens(playground, 60)
     ask(playground, "Hello!")
     replies(playground)
     playground.get_by_role("button", name="Regenerate").click()
