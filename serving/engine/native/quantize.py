@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Sequence as Seq
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,12 +106,19 @@ def _read(entry: _Entry, first: int, count: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows [first, first + count) of tensor ``name``, to become outputs [output, output + count)."""
+    """Rows [first, first + count) of tensor ``name``, to become outputs from ``output`` on: all in one run,
+    or, where ``turns`` tensors take turns, 16 rows a turn."""
 
     name: str
     first: int
     count: int
     output: int
+    turns: int = 1
+
+    @property
+    def end(self) -> int:
+        """The output after the last."""
+        return self.output + self.count + (self.turns - 1) * (self.count - _LANES)
 
 
 def stacked(checkpoint: Checkpoint, names: Seq[str]) -> list[Part]:
@@ -127,10 +134,8 @@ def stacked(checkpoint: Checkpoint, names: Seq[str]) -> list[Part]:
 
 def alternating(checkpoint: Checkpoint, gate: str, up: str) -> list[Part]:
     """Two tensors in turns of 16 rows: a block then has what it needs to compute silu(gate) * up."""
-    rows = checkpoint.shape(gate)[0]
     return [
-        Part(name, first, _LANES, 2 * first + turn * _LANES)
-        for first in range(0, rows, _LANES)
+        Part(name, 0, checkpoint.shape(name)[0], turn * _LANES, turns=2)
         for turn, name in enumerate((gate, up))
     ]
 
@@ -156,7 +161,7 @@ class Quantizer:
     def matrix(self, parts: Seq[Part], bits: Bits, *, biases: Seq[str] = (), gated: bool = False) -> Matrix:
         """Read and pack ``parts``. Raises CheckpointError."""
         inputs = self._checkpoint.shape(parts[0].name)[1]
-        outputs = max(part.output + part.count for part in parts)
+        outputs = max(part.end for part in parts)
         padded = -(-outputs // BLOCK) * BLOCK
         records = self._reserve(self._library.matrix_bytes(outputs, inputs, bits))
         matrix = Matrix(
@@ -170,16 +175,24 @@ class Quantizer:
         return matrix
 
     def _pieces(self, parts: Seq[Part], inputs: int) -> list[Part]:
-        rows = max(_READ_BYTES // (4 * inputs), 1)
+        rows = max(_READ_BYTES // (4 * inputs * _LANES), 1) * _LANES
         return [
-            Part(part.name, part.first + skip, min(rows, part.count - skip), part.output + skip)
+            replace(
+                part,
+                first=part.first + skip,
+                count=min(rows, part.count - skip),
+                output=part.output + skip * part.turns,
+            )
             for part in parts
             for skip in range(0, part.count, rows)
         ]
 
     def _pack(self, matrix: Matrix, part: Part) -> None:
         weights = self._checkpoint.rows(part.name, part.first, part.count)
-        self._library.pack_rows(ctypes.byref(matrix), weights.ctypes.data, part.output, part.count)
+        run = part.count if part.turns == 1 else _LANES
+        for row in range(0, part.count, run):
+            rows, output = weights[row : row + run], part.output + row * part.turns
+            self._library.pack_rows(ctypes.byref(matrix), rows.ctypes.data, output, len(rows))
 
     def _reserve(self, size: int) -> npt.NDArray[np.uint8]:
         """Zeros at an address that whole vectors can be read from."""

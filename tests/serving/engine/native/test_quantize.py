@@ -21,6 +21,7 @@ from serving.engine.native.quantize import (
     Checkpoint,
     CheckpointError,
     Floats,
+    Part,
     Quantizer,
     alternating,
     stacked,
@@ -33,13 +34,19 @@ pytestmark = pytest.mark.slow
 KERNELS = REPOSITORY / "var" / "kernels"
 
 
-def unpacked(weights: dict[str, torch.Tensor], names: list[str], bits: Bits, folder: Path) -> Floats:
+def unpacked(
+    weights: dict[str, torch.Tensor],
+    names: list[str],
+    bits: Bits,
+    folder: Path,
+    arrange: Callable[[Checkpoint, list[str]], list[Part]] = stacked,
+) -> Floats:
     """What the packed matrix of ``names`` decodes to."""
     save_file(weights, folder / "model.safetensors")
     library = load_library(KERNELS)
     checkpoint = Checkpoint(folder)
     quantizer = Quantizer(library, checkpoint)
-    matrix = quantizer.matrix(stacked(checkpoint, names), bits)
+    matrix = quantizer.matrix(arrange(checkpoint, names), bits)
     decode = library.matrix_row
     decode.restype, decode.argtypes = None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
     rows = np.empty((matrix.outputs, matrix.inputs), np.float32)
@@ -91,14 +98,21 @@ def test_every_float_type_is_read(tmp_path: Path, dtype: torch.dtype) -> None:
     assert np.abs(rows - weights.float().numpy()).max() < 0.02
 
 
-def test_matrices_are_stacked_in_order_and_alternate_by_sixteens(tmp_path: Path) -> None:
+def test_matrices_are_stacked_in_order(tmp_path: Path) -> None:
     a, b = torch.ones(32, 64), torch.full((32, 64), 2.0)
     rows = unpacked({"a": a, "b": b}, ["b", "a"], 8, tmp_path)
     assert rows[:, 0].round().tolist() == [2.0] * 32 + [1.0] * 32
-    parts = alternating(Checkpoint(tmp_path), "a", "b")
-    assert [(part.name, part.first, part.output) for part in parts] == [
-        ("a", 0, 0), ("b", 0, 16), ("a", 16, 32), ("b", 16, 48),
-    ]  # fmt: skip
+
+
+def test_matrices_alternate_by_sixteens(tmp_path: Path) -> None:
+    """Also where they are read in several pieces."""
+    numbers = torch.arange(20_000.0) % 97 + 1
+    weights = {name: (sign * numbers)[:, None].repeat(1, 64) for name, sign in (("a", 1), ("b", -1))}
+    rows = unpacked(
+        weights, ["a", "b"], 8, tmp_path, lambda checkpoint, names: alternating(checkpoint, *names)
+    )
+    expected = torch.stack([numbers.view(-1, 16), -numbers.view(-1, 16)], dim=1).flatten()
+    assert rows[:, 0].round().tolist() == expected.tolist()
 
 
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
