@@ -205,11 +205,11 @@ def test_a_step_lets_other_python_threads_run(runner: NativeRunner) -> None:
             counted[0] += 1
             time.sleep(0.001)
 
-    made = sequence(prompt(2000), range(130))
+    made = sequence(prompt(600), range(40))
     other = threading.Thread(target=count, daemon=True)
     other.start()
     before, started = counted[0], time.monotonic()
-    runner.run([BatchItem(made, 0, 2000, True)])
+    runner.run([BatchItem(made, 0, 600, True)])
     during, seconds = counted[0] - before, time.monotonic() - started
     stop.set()
     assert during > seconds * 20
