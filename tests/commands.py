@@ -3,55 +3,56 @@
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
+from multiprocessing.connection import Connection
 
-# Not from tests.environment: that gives whoever imports it a DATA_DIR of its own, here the server's is meant.
-REPOSITORY = Path(__file__).resolve().parent.parent
+from tests.forked import become, context
 
 
 class Commands:
     """The process starts with the first command."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self._process: subprocess.Popen[str] | None = None
+        self._environment = {**environment, "DJANGO_SETTINGS_MODULE": "config.settings"}
+        self._line: Connection | None = None
 
     def run(self, *arguments: str) -> str:
         """What the command prints. AssertionError with its complaints when it fails."""
-        process = self._process = self._process or self._start()
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(json.dumps(arguments) + "\n")
-        process.stdin.flush()
-        code, output, complaints = json.loads(process.stdout.readline())
+        line = self._line = self._line or self._start()
+        line.send(arguments)
+        code, output, complaints = line.recv()
         assert code == 0, complaints
         return str(output)
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.communicate()
-            self._process = None
+        if self._line is not None:
+            self._line.close()
+            self._process.join()
+            self._line = None
 
     def __del__(self) -> None:
         self.close()
 
-    def _start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            cwd=REPOSITORY,
-            env={**self._environment, "DJANGO_SETTINGS_MODULE": "config.settings"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def _start(self) -> Connection:
+        ours, theirs = context.Pipe()
+        self._process = context.Process(target=_answer_all, args=(theirs, self._environment), daemon=True)
+        self._process.start()
+        theirs.close()
+        return ours
 
 
-def answer(arguments: list[str]) -> tuple[int, str, str]:
+def _answer_all(line: Connection, environment: dict[str, str]) -> None:
+    become(environment)
+    while True:
+        try:
+            arguments = line.recv()
+        except EOFError:
+            return
+        line.send(answer(arguments))
+
+
+def answer(arguments: tuple[str, ...]) -> tuple[int, str, str]:
     """Exit status, output and complaints of a command."""
     from django.core.management import execute_from_command_line
 
@@ -65,9 +66,3 @@ def answer(arguments: list[str]) -> tuple[int, str, str]:
         except Exception as error:
             code, _ = 1, complaints.write(repr(error))
     return code, output.getvalue(), complaints.getvalue()
-
-
-if __name__ == "__main__":
-    answers = sys.stdout
-    for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)

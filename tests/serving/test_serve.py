@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.environment import REPOSITORY, make_data_dir
+from tests import forked
+from tests.environment import make_data_dir
 from tests.playground.sockets import Person
 from tests.server import Server
 from tests.serving.records import find_records
@@ -28,15 +28,7 @@ def run_serve(**environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", "serve"],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forked.run(["manage.py", "serve"], environment)
 
 
 def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.apikeys.usage.killing import THREADS
 from tests.database import read
 from tests.environment import REPOSITORY
+from tests.migrated import give_tables
 from tests.services import share
 
 pytestmark = pytest.mark.slow
@@ -61,15 +63,12 @@ class Site:
             "DATA_DIR": str(data_dir),
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }
-        self.run([sys.executable, "manage.py", "migrate", "--skip-checks", "-v", "0"])
-
-    def run(self, command: list[str]) -> int:
-        return subprocess.run(
-            command, cwd=REPOSITORY, env=self.environment, check=False, timeout=60
-        ).returncode
+        give_tables(self.environment)
 
     def python(self, code: str) -> int:
-        return self.run([sys.executable, "-c", SETUP + code])
+        program = self.data_dir / "program.py"
+        program.write_text(SETUP + code)
+        return forked.run([str(program)], self.environment).returncode
 
     def popen(self, code: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", SETUP + code]
@@ -127,15 +126,9 @@ def test_two_processes_killed_at_any_moment_lose_and_double_nothing(site: Site) 
 
 def test_rounds_of_load_killed_at_random_moments_lose_and_double_nothing(site: Site) -> None:
     seed = random.randrange(2**32)
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.apikeys.usage.killing", str(ROUNDS), str(seed)],
-        cwd=REPOSITORY,
-        env=site.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    command = ["tests/apikeys/usage/killing.py", str(ROUNDS), str(seed)]
+    run = forked.run(command, site.environment, seconds=120)
+    run.check_returncode()
     answered = [line.split() for line in run.stdout.splitlines()]
     assert {line[0].partition("-")[0] for line in answered} == {str(number) for number in range(ROUNDS)}
     assert site.python(RECOVER) == 0

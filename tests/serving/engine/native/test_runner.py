@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +30,7 @@ from serving.engine.native.quantize import CheckpointError
 from serving.engine.native.runner import NativeRunner, usable_cores
 from serving.engine.sampling.params import SamplingParams
 from serving.engine.sampling.sampler import Sampler, SamplingRow
+from tests import forked
 
 pytestmark = pytest.mark.slow
 
@@ -223,27 +222,10 @@ def test_an_idle_runner_uses_no_processor(runner: NativeRunner) -> None:
     assert time.process_time() - before < 0.05
 
 
-MEMORY = """
-import sys
-from pathlib import Path
-from transformers import AutoConfig, GenerationConfig
-from serving.engine.native.runner import NativeRunner
-# What transformers and torch import on the way is not the model's.
-AutoConfig.from_pretrained(sys.argv[1]), GenerationConfig.from_pretrained(sys.argv[1])
-def memory(which):
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(which + ":")[1].split()[0]) * 1024
-before = memory("VmRSS")
-runner = NativeRunner.from_pretrained(Path(sys.argv[1]), sys.argv[2])
-print(runner.weight_bytes(), memory("VmRSS") - before, memory("VmHWM") - before)
-"""
-
-
 @pytest.mark.parametrize(("kind", "bits"), [("int8", 8), ("int4", 5.6)])
 def test_weights_are_held_once(model_folder: Path, kind: str, bits: float) -> None:
-    command = [sys.executable, "-c", MEMORY, str(model_folder), kind]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    weights, added, peak = map(int, output.split())
+    command = [str(Path(__file__).with_name("memory.py")), str(model_folder), kind]
+    weights, added, peak = map(int, forked.run(command, os.environ).stdout.split())
     assert weights == pytest.approx(134.5e6 * bits / 8, rel=0.03)
     assert added < 1.5 * weights
     assert peak < 1.5 * weights
