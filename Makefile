@@ -14,7 +14,7 @@
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-compile
-# Python keeps what it has compiled of the third of all files that is ever imported, if nothing forbids it.
+# A third of all files are ever imported: Python compiles those when they are, and keeps that, if it may.
 unexport PYTHONDONTWRITEBYTECODE
 # All of it installs into one environment.
 .NOTPARALLEL:
@@ -75,7 +75,8 @@ setup-dev: .venv/.installed-dev setup .venv/.chromium
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: PYTHON=/path/to/python3 make run"; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@$(PIP) -q pip==26.3 || $(call OFFLINE,pip)  # older ones take three times as long to choose versions
+# Older ones take three times as long to choose versions. Without it, the next try starts here again.
+	@$(PIP) -q pip==26.3 || { rm -rf .venv; $(call OFFLINE,pip); }
 
 .venv/.installed: requirements.txt constraints.txt | .venv/bin/python
 	@echo "Installing Python packages (a few minutes, once) ..."
