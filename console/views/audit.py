@@ -78,5 +78,7 @@ def _shown(field: Field[Any, Any] | None, value: Any) -> str:
             return str(choices[value])
         case str() if _MOMENT.fullmatch(value):
             return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S} UTC"
+        case str() if field and field.name == "reason":
+            return blocking.said(value)
         case _:
-            return blocking.said(str(value))
+            return str(value)
