@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from apikeys.errors import InvalidApiKey, PermissionDenied, RateLimited
+from apikeys.errors import InvalidApiKey, PermissionDenied, RateLimited, ServiceError
 from serving.errors import (
     BadRequest,
     BodyTooLarge,
@@ -134,7 +134,7 @@ _REFUSALS = {
     403: PermissionDenied("The key may not do this."),
     404: ModelNotFound("gpt-4"),
     409: Conflict("Not as things stand: it is needed, or has ended."),
-    413: BodyTooLarge("The file is too large."),
+    413: BodyTooLarge("The body is too large."),
     415: UnsupportedMediaType("The body is of another type."),
     422: IdempotencyKeyReused(),
     429: RateLimited("Too many requests; `Retry-After` says for how long."),
@@ -148,15 +148,15 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 )
 
 
-def refusals(*statuses: int, anthropic: bool = False) -> dict[int, OpenApiResponse]:
-    """Of ``statuses``, and those that every address under /v1 may answer."""
+def refusals(*which: int | ServiceError, anthropic: bool = False) -> dict[int, OpenApiResponse]:
+    """``which``, by their statuses or in their own words, and those of every address under /v1."""
+    errors = [_REFUSALS[each] if isinstance(each, int) else each for each in (401, 403, 429, *which)]
     responses = {}
-    for status in sorted({401, 403, 429, *statuses}):
-        error = _REFUSALS[status]
+    for error in sorted(errors, key=lambda each: each.status):
         body = anthropic_body(error) if anthropic else error_body(error)
         examples = [OpenApiExample(error.code or "invalid", value=body)]
         shape = ANTHROPIC_ERROR if anthropic else ERROR
-        responses[status] = OpenApiResponse(shape, error.message, examples=examples)
+        responses[error.status] = OpenApiResponse(shape, error.message, examples=examples)
     return responses
 
 

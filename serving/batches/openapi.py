@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
+from apikeys.errors import ServiceError
 from serving.batches.models import OPEN
 from serving.batches.schemas import (
     BATCH_FIELDS,
@@ -16,6 +17,7 @@ from serving.batches.schemas import (
     PURPOSES,
     UPLOAD_FIELDS,
 )
+from serving.errors import NotFound
 from serving.fields import Field, Refused
 from serving.openapi import (
     IDEMPOTENCY_KEY,
@@ -107,6 +109,9 @@ NEW_BATCH_EXAMPLE = {
     "completion_window": "24h",
     "metadata": {"run": "nightly"},
 }
+_NO_FILE = NotFound("No such file: 'file-4f6c'.", param="file_id")
+_NO_INPUT = NotFound("No such file: 'file-4f6c'.", param="input_file_id")
+_NO_BATCH = NotFound("No such batch: 'batch_7d9e'.", param="batch_id")
 
 
 def _list_of(shape: Json) -> Json:
@@ -122,7 +127,7 @@ def _list_of(shape: Json) -> Json:
 
 
 def _describes(
-    operation: str, summary: str, description: str, answer: Any, *statuses: int, **more: Any
+    operation: str, summary: str, description: str, answer: Any, *refused: int | ServiceError, **more: Any
 ) -> Callable[[View], View]:
     """``answer``: that of 200, or as ``extend_schema`` takes several."""
     answers = answer if isinstance(answer, dict) else {200: answer}
@@ -130,7 +135,7 @@ def _describes(
         operation_id=operation,
         summary=summary,
         description=description,
-        responses={**answers, **refusals(*statuses)},
+        responses={**answers, **refusals(*refused)},
         tags=["Batches"],
         **more,
     )
@@ -167,20 +172,20 @@ describes_files = _describes(
     400,
     parameters=_query(FILE_PAGE_FIELDS),
 )
-describes_file = _describes("get_file", "One file", "As in the list.", OpenApiResponse(FILE), 404)
+describes_file = _describes("get_file", "One file", "As in the list.", OpenApiResponse(FILE), _NO_FILE)
 describes_deletion = _describes(
     "delete_file",
     "Delete a file",
     "Not while a batch needs it.",
     OpenApiResponse(json_object({"id": STRING, "object": STRING, "deleted": {"type": "boolean"}})),
-    *(404, 409),
+    *(_NO_FILE, 409),
 )
 describes_content = _describes(
     "get_file_content",
     "What is in a file",
     "Byte for byte.",
     {(200, "application/octet-stream"): OpenApiTypes.BINARY},
-    404,
+    _NO_FILE,
 )
 describes_new_batch = _describes(
     "create_batch",
@@ -188,7 +193,7 @@ describes_new_batch = _describes(
     "Its requests are answered when nobody else waits, within a day. They take no places in the key's "
     "bucket; their tokens count like any others.",
     OpenApiResponse(BATCH),
-    *(400, 404, 409, 413, 415, 422),
+    *(400, _NO_INPUT, 409, 413, 415, 422),
     parameters=[IDEMPOTENCY_KEY],
     request={"application/json": request_schema(BATCH_FIELDS)},
     examples=example(NEW_BATCH_EXAMPLE, BATCH_EXAMPLE),
@@ -202,14 +207,19 @@ describes_batches = _describes(
     parameters=_query(BATCH_PAGE_FIELDS),
 )
 describes_batch = _describes(
-    "get_batch", "One batch", "How far it is.", OpenApiResponse(BATCH), 404, examples=_shown(BATCH_EXAMPLE)
+    "get_batch",
+    "One batch",
+    "How far it is.",
+    OpenApiResponse(BATCH),
+    _NO_BATCH,
+    examples=_shown(BATCH_EXAMPLE),
 )
 describes_cancellation = _describes(
     "cancel_batch",
     "Cancel a batch",
     "What is being answered is stopped; what has been answered is in its files in a moment.",
     OpenApiResponse(BATCH),
-    *(400, 404, 409, 422),
+    *(400, _NO_BATCH, 409, 422),
     parameters=[IDEMPOTENCY_KEY],
     request=None,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 
+from serving.errors import NotFound
 from serving.openapi import INTEGER, STRING, describes, example, json_array, json_object, refusals
 from serving.responses.schemas import RESPONSE_FIELDS
 
@@ -62,17 +63,18 @@ describes_responses = describes(
     ),
     "events from `response.created` to `response.completed` or `response.incomplete`.",
 )
+_NO_RESPONSE = NotFound("Response with id 'resp_4f6c' not found.", param="response_id")
 describes_response = extend_schema(
     operation_id="get_response",
     summary="A response that was kept",
     description="For 30 days, for whoever asked for it.",
-    responses={200: OpenApiResponse(RESPONSE), **refusals(404)},
+    responses={200: OpenApiResponse(RESPONSE), **refusals(_NO_RESPONSE)},
     tags=["Text"],
 )
 describes_deletion = extend_schema(
     operation_id="delete_response",
     summary="Forget a response",
     description="It can then neither be read nor gone on with.",
-    responses={200: OpenApiResponse(DELETED), **refusals(404)},
+    responses={200: OpenApiResponse(DELETED), **refusals(_NO_RESPONSE)},
     tags=["Text"],
 )

@@ -68,6 +68,14 @@ def test_every_tag_has_its_place_on_the_page() -> None:
     assert used == {tag["name"] for tag in SCHEMA["tags"]}
 
 
+def test_what_is_not_found_is_what_the_address_names() -> None:
+    for path, operations in SCHEMA["paths"].items():
+        if named := re.search(r"^/v1/.*\{(\w+_id)\}", path):
+            for operation in operations.values():
+                examples = operation["responses"]["404"]["content"]["application/json"]["examples"]
+                assert [each["value"]["error"]["param"] for each in examples.values()] == [named[1]], path
+
+
 def test_bodies_of_which_something_is_required_must_be_there() -> None:
     optional = {
         path
