@@ -212,10 +212,10 @@ def matvec(
     half of that through silu, times the second half: (1, outputs / 2)."""
     outputs = matrix.outputs // 2 if gated else matrix.outputs
     out = x.new_empty(1, outputs)
-    packed = matrix.bits != 16
-    cut = _cut_packed() if packed else _cut_plain(matrix, gated)
+    cut = _cut(matrix, gated)
     matvec_kernel[(triton.cdiv(outputs, cut["BLOCK_OUT"]),)](
-        x, x if norm is None else norm, matrix.weight.view(torch.int32) if packed else matrix.weight,
+        x, x if norm is None else norm,
+        matrix.weight if matrix.bits == 16 else matrix.weight.view(torch.int32),
         matrix.scales, x if matrix.bias is None else matrix.bias, x if residual is None else residual,
         out, epsilon, OUTPUTS=outputs, INPUTS=matrix.inputs, BITS=matrix.bits, GROUP=matrix.group,
         NORM=norm is not None, BIAS=matrix.bias is not None, RESIDUAL=residual is not None,
@@ -224,13 +224,11 @@ def matvec(
     return out
 
 
-def _cut_packed() -> dict[str, int]:
-    """What one program takes on, as measured on an H100 with a Llama 3 8B's matrices."""
-    return {"BLOCK_OUT": 4, "BLOCK_IN": 64, "num_warps": 2}
-
-
-def _cut_plain(matrix: Matrix, gated: bool) -> dict[str, int]:
-    """Few outputs are cut small, so that every processor gets enough of them."""
+def _cut(matrix: Matrix, gated: bool) -> dict[str, int]:
+    """What one program takes on, as measured on an H100 with a Llama 3 8B's matrices. Few outputs are cut
+    small, so that every processor gets enough of them."""
+    if matrix.bits != 16:
+        return {"BLOCK_OUT": 4, "BLOCK_IN": 64, "num_warps": 2}
     row = triton.next_power_of_2(matrix.inputs)
     if gated:
         return {"BLOCK_OUT": 2, "BLOCK_IN": min(row, 2048), "num_warps": 4}
