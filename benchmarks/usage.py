@@ -5,7 +5,8 @@ thousand records and at ten million, on SQLite and on PostgreSQL.
     make bench-usage RECORDS=300000      fewer, to look
 
 Records are spread over ninety days, people and keys by Zipf's law, as traffic is. They are written past the
-journal, in the order of time; rollups by ``rollups.py`` itself, without minutes that a site has pruned.
+journal, in the order of time; rollups by ``apikeys/usage/rollups.py`` itself, without minutes that a site has
+pruned.
 """
 
 from __future__ import annotations

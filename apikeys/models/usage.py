@@ -103,8 +103,8 @@ SUMS = (
 
 class UsageRollup(models.Model):
     """What one caller used of one model in one minute, hour, day or week (UTC, from Monday); where ``user``
-    is NULL, what all of them used together. Rows are made in ``rollups.py``, which counts every record once
-    in each of the eight.
+    is NULL, what all of them used together. Rows are made in ``usage/rollups.py``, which counts every record
+    once in each of the eight.
 
     ``durations`` and ``ttfts`` are sketches, of successful requests, in milliseconds.
     """
