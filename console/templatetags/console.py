@@ -18,6 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
+from apikeys.usage.totals import Totals
 from serving.sayings import translated
 
 register = template.Library()
@@ -111,9 +112,11 @@ def cost(amount: Decimal, places: int = 0) -> str:
 
 
 @register.filter
-def places(rows: Iterable[Any]) -> int:
-    """How many a column of costs needs: as many as any of its rows, so that their points line up."""
-    return max((_places(getattr(row, "totals", row).cost) for row in rows), default=0)
+def places(rows: Iterable[Any], rest: Totals | None = None) -> int:
+    """How many a column of costs needs: as many as any of its rows, or the ``rest`` below them, so that
+    their points line up."""
+    shown = [*rows, rest or Totals()]
+    return max(_places(getattr(row, "totals", row).cost) for row in shown)
 
 
 def _places(amount: Decimal) -> int:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -142,11 +143,16 @@ def test_a_projects_usage_is_for_its_members(as_person: Client, person: User, ad
 
 
 def test_keys_that_are_many_are_listed_in_part(as_person: Client, person: User) -> None:
+    fields: dict[str, Any] = {"source": "api", "project_id": 1}
     for number in range(LISTED + 2):
-        record(person, f"req-{number}", source="api", key_id=number + 1000, project_id=1)
+        record(person, f"req-{number}", key_id=number + 1000, cost_nanos=12_500_000, **fields)
+    for number in range(LISTED):
+        record(person, f"more-{number}", key_id=number + 1000, cost_nanos=1_250_000_000, **fields)
     page = as_person.get(USAGE).content.decode()
     assert page.count("Deleted key") == LISTED
     assert "2 more" in page
+    by_key = page[page.index('id="keys-title"') : page.index('id="models-title"')]
+    assert re.findall(r">(\d+\.\d+)</td>", by_key) == [*["1.2625"] * LISTED, "0.0250"]
 
 
 def test_projects_of_others_are_told_apart_by_their_owners(
