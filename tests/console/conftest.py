@@ -10,8 +10,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from console.models import User
-
-PASSWORD = "correct horse battery"
+from tests.people import add_administrator, add_person
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +24,12 @@ def fresh_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def administrator(db: None) -> User:
-    return User.objects.create_superuser("ada@example.com", PASSWORD)
+    return add_administrator("ada@example.com")
 
 
 @pytest.fixture
 def person(db: None) -> User:
-    return User.objects.create_user("grace@example.com", PASSWORD)
+    return add_person("grace@example.com")
 
 
 @pytest.fixture

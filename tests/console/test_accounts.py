@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from console import invitations
 from console.models import Invitation, User
-from tests.console.conftest import PASSWORD
+from tests.people import PASSWORD
 
 SIGNUP = "/accounts/signup/"
 LOGIN = "/accounts/login/"

@@ -15,8 +15,8 @@ from apikeys.limits import limiter
 from apikeys.limits.memory import MemoryStore
 from apikeys.models import Membership, Project
 from console.models import User
+from tests.people import PASSWORD, add_person
 
-PASSWORD = "correct horse battery"
 MANAGE = ["inference", "files", "manage:read", "manage:write"]
 
 
@@ -64,7 +64,7 @@ def fresh_limits() -> None:
 
 @pytest.fixture
 def person(db: None) -> User:
-    return User.objects.create_user("grace@example.com", PASSWORD)
+    return add_person("grace@example.com")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def program_of(user: User, scopes: list[str] = MANAGE, project: Project | None =
 
 def joined(project: Project, role: str | None) -> User:
     """Somebody new, who has ``role`` in ``project``. None: a stranger to it."""
-    user = User.objects.create_user(f"{role or 'stranger'}-{project.pk}@example.com", PASSWORD)
+    user = add_person(f"{role or 'stranger'}-{project.pk}@example.com")
     if role is not None:
         Membership.objects.create(project=project, user=user, role=role)
     return user

@@ -17,6 +17,7 @@ from apikeys.models import ApiKey, AuditEntry, Project
 from apikeys.projects import personal_project
 from console.models import User
 from tests.console.api.conftest import MANAGE, Program, error_of, joined, program_of, signed_in
+from tests.people import add_administrator
 
 
 def test_a_minted_key_is_shown_once_and_works(person: User) -> None:
@@ -233,7 +234,7 @@ def test_a_key_acts_in_its_own_project_alone(person: User, shared: Project) -> N
 
 def test_an_administrator_of_the_site_sees_all(person: User, shared: Project) -> None:
     key, _ = keys.mint(person, "theirs", project=shared)
-    administrator = User.objects.create_superuser("root@example.com", "correct horse battery")
+    administrator = add_administrator("root@example.com")
     program = signed_in(administrator)
     assert program.ask("PATCH", f"/keys/{key.pk}", {"name": "x"}).status_code == 200
 

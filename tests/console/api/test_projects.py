@@ -13,6 +13,7 @@ from apikeys.models import AuditEntry, Membership, Project, ProjectInvitation
 from apikeys.projects import personal_project
 from console.models import User
 from tests.console.api.conftest import Program, error_of, joined, program_of, signed_in
+from tests.people import add_administrator
 
 
 def member(project: Project, user: User) -> str:
@@ -64,7 +65,7 @@ def test_a_project_that_makes_no_sense_is_refused(person: User, body: Any, param
 
 
 def test_an_administrator_of_the_site_sets_who_is_served_first(shared: Project) -> None:
-    root = signed_in(User.objects.create_superuser("root@example.com", "correct horse battery"))
+    root = signed_in(add_administrator("root@example.com"))
     assert root.ask("PATCH", f"/projects/{shared.pk}", {"tier": "high"}).status_code == 200
     shared.refresh_from_db()
     assert shared.tier == "high"

@@ -16,7 +16,8 @@ from apikeys.jwt import sessions
 from apikeys.models import Project, TokenSession
 from apikeys.projects import personal_project
 from console.models import User
-from tests.console.api.conftest import PASSWORD, Program, error_of, joined, program_of, signed_in
+from tests.console.api.conftest import Program, error_of, joined, program_of, signed_in
+from tests.people import PASSWORD, add_person
 from tests.server import Server
 
 
@@ -113,7 +114,7 @@ def test_refreshing_and_coming_twice(person: User) -> None:
 
 def test_sessions_are_listed_and_ended_by_their_person_alone(person: User) -> None:
     program, other = signed_in(person), signed_in(person)
-    stranger = signed_in(User.objects.create_user("other@example.com", PASSWORD))
+    stranger = signed_in(add_person("other@example.com"))
     listed = program.get("/sessions")
     assert listed["count"] == 2
     assert [session["current"] for session in listed["results"]].count(True) == 1

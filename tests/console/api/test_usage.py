@@ -16,6 +16,7 @@ from apikeys.usage import recording
 from console.models import User
 from tests.apikeys.conftest import make_event
 from tests.console.api.conftest import MANAGE, Program, error_of, joined, program_of, signed_in
+from tests.people import add_administrator
 
 NOW = datetime.now(UTC)
 YESTERDAY = NOW - timedelta(days=1)
@@ -74,7 +75,7 @@ def test_each_person_sees_the_usage_that_they_may(used: ApiKey, person: User, sh
     assert stranger.get(f"/usage?key={used.pk}")["totals"]["requests"] == 0
     assert stranger.ask("GET", "/usage?people=all").status_code == 403
     assert Program().ask("GET", "/usage").status_code == 401
-    root = User.objects.create_superuser("root@example.com", "correct horse battery")
+    root = add_administrator("root@example.com")
     assert signed_in(root).get("/usage?people=all")["totals"]["requests"] == 4
     assert program_of(root, MANAGE).ask("GET", "/usage?people=all").status_code == 403
     _, plaintext = keys.mint(person, "reader", project=shared, scopes=["manage:read"])
@@ -122,7 +123,7 @@ def test_who_manages_a_project_sees_what_was_changed_there(
 def test_an_administrator_of_the_site_sees_every_change(person: User, shared: Project) -> None:
     keys.mint(person, "CI", project=shared)
     keys.mint(person, "own")
-    root = signed_in(User.objects.create_superuser("root@example.com", "correct horse battery"))
+    root = signed_in(add_administrator("root@example.com"))
     entries = root.get("/audit")
     assert entries["count"] == 2
     assert entries["results"][0]["previous_hash"] == entries["results"][1]["hash"]
