@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ),
                 ("at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="when")),
                 ("actor_name", models.CharField(max_length=254, verbose_name="who")),
-                ("address", models.CharField(blank=True, max_length=45, verbose_name="from")),
+                ("address", models.CharField(blank=True, max_length=45, verbose_name="where from")),
                 ("source", models.CharField(max_length=16, verbose_name="source")),
                 ("action", models.CharField(max_length=64, verbose_name="action")),
                 ("subject", models.CharField(max_length=64, verbose_name="subject")),

@@ -23,7 +23,7 @@ class AuditEntry(models.Model):
         related_name="+",
     )
     actor_name = models.CharField(_("who"), max_length=254)
-    address = models.CharField(_("from"), max_length=45, blank=True)
+    address = models.CharField(_("where from"), max_length=45, blank=True)
     source = models.CharField(_("source"), max_length=16)
     action = models.CharField(_("action"), max_length=64)
     subject = models.CharField(_("subject"), max_length=64)
