@@ -148,7 +148,8 @@ def _totals_by(filters: UsageFilters, name: str) -> dict[Any, Totals]:
 
 
 def _ranking(filters: UsageFilters, name: str) -> Ranking[tuple[Any, Totals]]:
-    rows = sorted(_totals_by(filters, name).items(), key=lambda row: row[1].requests, reverse=True)
+    """The most requests first; among equals the order is the same each time."""
+    rows = sorted(_totals_by(filters, name).items(), key=lambda row: (-row[1].requests, str(row[0])))
     rest = [totals for _, totals in rows[LISTED:]]
     return Ranking(rows[:LISTED], len(rest), sum(rest, Totals()))
 

@@ -216,6 +216,11 @@ def test_breakdowns_put_the_busiest_first(record: Record, user: User) -> None:
     assert (busiest.model, busiest.totals.requests) == ("big", 5)
 
 
+def test_breakdowns_have_one_order_where_several_are_as_busy(record: Record) -> None:
+    record(*[make_event(model=model) for model in ("d", "a", "c", "b")])
+    assert [row.model for row in usage_by_model(filters()).rows] == ["a", "b", "c", "d"]
+
+
 def test_what_is_not_listed_is_added_together(record: Record) -> None:
     record(
         *(make_event(key_id=key_id) for key_id in range(LISTED + 3) for _ in range(2 if key_id > 2 else 1))
