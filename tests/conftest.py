@@ -106,7 +106,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 @pytest.fixture
 def member(server: Server, page: Page) -> Page:
     """A page of somebody who is signed in."""
-    session = server.create_session(f"member-{next(_numbers)}@example.com", "correct horse battery")
+    session = server.create_session(f"member-{next(_numbers)}@example.com")
     page.context.add_cookies([{"name": "sessionid", "value": session, "url": server.url}])
     page.goto("/console/")
     return page

@@ -124,12 +124,12 @@ class Server:
     def create_user(self, email: str, password: str) -> None:
         self.shell(f"from console.models import User; User.objects.create_user({email!r}, {password!r})")
 
-    def create_session(self, email: str, password: str) -> str:
-        """Of somebody new. What the browser's cookie says."""
+    def create_session(self, email: str) -> str:
+        """Of somebody new, whose password is that of ``tests.people``. What the browser's cookie says."""
         return self.shell(
             "from django.test import Client\n"
-            "from console.models import User\n"
+            "from tests.people import add_person\n"
             "client = Client()\n"
-            f"client.force_login(User.objects.create_user({email!r}, {password!r}))\n"
+            f"client.force_login(add_person({email!r}))\n"
             "print(client.cookies['sessionid'].value)"
         )
