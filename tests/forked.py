@@ -71,7 +71,12 @@ def run(
     """``python FILE ARGUMENTS``, to its end."""
     with tempfile.TemporaryDirectory() as folder:
         output, complaints = Path(folder) / "output", Path(folder) / "complaints"
-        code = Forked(command, environment, output, complaints).wait(seconds)
+        process = Forked(command, environment, output, complaints)
+        try:
+            code = process.wait(seconds)
+        except TimeoutError:
+            process.send_signal(signal.SIGKILL)
+            raise
         return subprocess.CompletedProcess(command, code, output.read_text(), complaints.read_text())
 
 
