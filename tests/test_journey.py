@@ -51,7 +51,9 @@ def mint(page: Page) -> str:
 
 
 def complete(client: OpenAI) -> Tokens:
-    answer = client.completions.create(model=MODEL, prompt="请解释什么是机器学习?", max_tokens=20)
+    answer = client.completions.create(
+        model=MODEL, prompt="请解释什么是机器学习?", max_tokens=20, temperature=0
+    )
     assert answer.choices[0].text
     assert answer.usage is not None
     return answer.usage.prompt_tokens, answer.usage.completion_tokens

@@ -64,7 +64,7 @@ def test_a_socket_first_hears_how_the_models_fare(person: Person) -> None:
 
 def test_a_reply_streams_and_is_recorded_with_the_counts_that_were_shown(person: Person) -> None:
     with person.socket() as socket:
-        socket.chat("Count from one to ten.", max_tokens=24)
+        socket.chat("Count from one to ten.", max_tokens=24, temperature=0)
         started, *deltas, done = socket.until("done")
     assert started["type"] == "started"
     assert len(deltas) > 3
