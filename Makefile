@@ -85,7 +85,7 @@ setup-dev: .venv/.installed-dev setup .venv/.chromium
 
 .venv/.installed-dev: requirements-dev.txt requirements.txt constraints.txt | .venv/bin/python
 	@echo "Installing Python packages, and what the tests need (a few minutes, once) ..."
-	@$(PIP) --progress-bar on -r requirements-dev.txt -c constraints.txt || $(call OFFLINE,the Python packages)
+	@$(PIP) $(if $(wildcard .venv/.installed),-q) --progress-bar on -r requirements-dev.txt -c constraints.txt || $(call OFFLINE,the Python packages)
 	@touch .venv/.installed $@
 
 # npm where the machine has it, else the one that comes as a Python package.
